@@ -1,0 +1,74 @@
+"""From the number by which a caller names a conversation to its log, the caller's row, and whether the caller may see it."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+from messaging import directory, inbox, keys, log, rules, store
+from messaging.errors import ApiError, Code
+from messaging.keys import Conversation
+from messaging.log import Tip
+from messaging.models import Caller
+from messaging.rules import Marks
+
+
+class Found(NamedTuple):
+    """A conversation that the caller may see, by what name, and the caller's marks in it (all 0 where there is no row yet)."""
+
+    conversation: Conversation
+    number: int
+    marks: Marks
+    history_visible: bool = False
+
+    @property
+    def oldest(self) -> int:
+        """The first message that the caller may see: after a delete, and after joining unless the group shows its past."""
+        return max(self.marks.cut_seq, 0 if self.history_visible else self.marks.join_seq) + 1
+
+
+def all_of(caller: Caller) -> list[Found]:
+    """Every conversation of the caller: one query, and one batch for the heads of large groups."""
+    rows = [row for row in inbox.rows(caller.app_id, caller.user_id) if "left_at" not in row]
+    heads = inbox.heads(caller.app_id, [row["conversation"] for row in rows if row.get("by_head")])
+    return [_found(caller, row["chat"], row["conversation"], row, heads.get(row["conversation"])) for row in rows]
+
+
+def find(caller: Caller, number: int) -> Found | None:
+    """None for a number that names nothing; ApiError NOT_A_MEMBER for a group that the caller is not in."""
+    return _judge(caller, number, store.get(inbox.ref(caller.app_id, caller.user_id, number)))
+
+
+def find_with_tip(caller: Caller, number: int, now_ms: int) -> tuple[Found | None, Tip]:
+    """The same, and the newest message, in one round trip: every log that the number may name is asked along with the row."""
+    kinds: list[keys.Kind] = ["user", "group"] if number else ["system"]
+    names = [_conversation(caller, kind, number) for kind in kinds]
+    reads: list[Any] = [partial(store.get, inbox.ref(caller.app_id, caller.user_id, number))]
+    row, *tips = store.parallel(reads + [partial(log.tip, name, now_ms) for name in names])
+    found = _judge(caller, number, row)
+    return found, tips[names.index(found.conversation)] if found else log.NOTHING
+
+
+def _judge(caller: Caller, number: int, row: inbox.Row | None) -> Found | None:
+    kind: keys.Kind | None = "system" if number == 0 else row["chat"] if row else directory.what_is(caller.app_id, number)
+    if kind is None:
+        return None
+    if kind == "group" and not inbox.belongs(row):
+        if caller.group_id != number:
+            raise ApiError(Code.NOT_A_MEMBER, f"user {caller.user_id} is not in group {number}")
+        row = None  # an administrator reads it all
+    return _found(caller, kind, number, row)
+
+
+def _found(caller: Caller, kind: keys.Kind, number: int, row: inbox.Row | None, head: Marks | None = None) -> Found:
+    marks = rules.marks_of(row or {})
+    if head and head.last_seq > marks.last_seq:
+        marks = replace(marks, last_seq=head.last_seq, last_at=head.last_at)
+    if head and head.skip_seq > marks.skip_seq:
+        marks = replace(marks, skip_seq=head.skip_seq)
+    return Found(_conversation(caller, kind, number), number, marks, bool(row and row.get("history_visible")))
+
+
+def _conversation(caller: Caller, kind: keys.Kind, number: int) -> Conversation:
+    if kind == "group":
+        return keys.group(caller.app_id, number)
+    return keys.between(caller.app_id, caller.user_id, number) if kind == "user" else keys.system(caller.app_id, caller.user_id)

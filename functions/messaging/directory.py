@@ -1,0 +1,164 @@
+"""Who exists: apps, users, groups. Read by the endpoints, written by the command line.
+
+Items: an app (`entity` = app: `admin_id`, `last_id`, `revoked` user id → ms), a user or a group (`entity` = app # number, `facet` =
+profile, `what`), and a group's members (`facet` = member # user). A group's profile is its head too: `last_seq`, `last_at`, `skip_seq`.
+Apps, users and groups carry `listing`, the partition of the index that lists them.
+"""
+
+import re
+import time
+from collections.abc import Iterable
+from functools import lru_cache, partial
+from typing import Literal
+
+from messaging import keys, store
+from messaging.errors import ApiError, Code
+from messaging.settings import settings
+
+CACHE_S = 30  # how long an app item is taken from memory: a revocation takes effect within a minute
+CACHED_APPS = 256
+ATTEMPTS = 100  # ids tried until a free one is found; ids chosen by hand may lie in the way
+ADMINISTRATOR_ID = 1
+FIRST_ID = 1001  # of the users and groups whose number is not chosen by hand
+
+
+def ref(app_id: str, number: int) -> store.Ref:
+    return settings().directory_table, {"entity": keys.entity(app_id, number), "facet": keys.PROFILE}
+
+
+def app(app_id: str) -> store.Item:
+    """The app's item, at most `CACHE_S` old; ApiError UNKNOWN_APP."""
+    return _app(app_id, int(time.monotonic() // CACHE_S))
+
+
+@lru_cache(CACHED_APPS)
+def _app(app_id: str, epoch: int) -> store.Item:
+    item = store.get((settings().directory_table, {"entity": app_id, "facet": keys.PROFILE}))
+    if not item:
+        raise ApiError(Code.UNKNOWN_APP, f"app_id: app {app_id} does not exist")
+    return item
+
+
+def what_is(app_id: str, number: int) -> Literal["user", "group"] | None:
+    """`user`, `group`, or None where the number is not taken."""
+    item = store.get(ref(app_id, number))
+    return item["what"] if item else None
+
+
+def require(app_id: str, number: int, what: Literal["user", "group"], name: str) -> store.Item:
+    """The profile of a user or group; ApiError UNKNOWN_USER or UNKNOWN_GROUP naming the parameter `name`."""
+    item = store.get(ref(app_id, number))
+    if not item or item["what"] != what:
+        raise missing(what, name, [number])
+    return item
+
+
+def missing(what: str, name: str, numbers: Iterable[int]) -> ApiError:
+    code = Code.UNKNOWN_USER if what == "user" else Code.UNKNOWN_GROUP
+    return ApiError(code, f"{name}: no {what} {', '.join(map(str, numbers))}")
+
+
+def members(app_id: str, group_id: int) -> list[int]:
+    """Everybody in a group, read consistently."""
+    items = store.query_all(
+        TableName=settings().directory_table,
+        KeyConditionExpression="entity = :g AND begins_with(facet, :m)",
+        ExpressionAttributeValues=store.pack({":g": keys.entity(app_id, group_id), ":m": keys.MEMBER}),
+        ProjectionExpression="facet",
+    )
+    return sorted(int(item["facet"].removeprefix(keys.MEMBER)) for item in items)
+
+
+def create_app(app_id: str, now_ms: int) -> store.Item:
+    """The app and its administrator; ApiError BAD_PARAMETER where the name is taken or cannot be one."""
+    if not re.fullmatch(keys.APP_ID, app_id):
+        raise ApiError(Code.BAD_PARAMETER, "app_id: 1 to 64 of A-Z a-z 0-9 _ -")
+    _put(_profile(app_id, ADMINISTRATOR_ID, "user", now_ms) | {"title": "administrator"})  # there already after a crash in between
+    item = {
+        "entity": app_id,
+        "facet": keys.PROFILE,
+        "what": "app",
+        "created_at": now_ms,
+        "admin_id": ADMINISTRATOR_ID,
+        "last_id": FIRST_ID - 1,
+        "revoked": {},
+        "listing": keys.APPS,
+        "entity_id": now_ms,
+    }
+    if not _put(item):
+        raise ApiError(Code.BAD_PARAMETER, f"app_id: app {app_id} exists already")
+    return item
+
+
+def create(app_id: str, what: Literal["user", "group"], now_ms: int, number: int | None = None, **profile: object) -> store.Item:
+    """A user or a group under the given number or the next free one; ApiError UNKNOWN_APP, USER_EXISTS for a taken number."""
+    app(app_id)
+    for _ in range(ATTEMPTS):
+        item = _profile(app_id, number or _next_id(app_id), what, now_ms) | profile
+        if _put(item):
+            return item
+        if number:
+            raise ApiError(Code.USER_EXISTS, f"id: {number} is taken, users and groups of an app share one number space")
+    raise ApiError(Code.USER_EXISTS, f"id: no free number among the next {ATTEMPTS}, choose one")
+
+
+def _profile(app_id: str, number: int, what: str, now_ms: int) -> store.Item:
+    return {
+        "entity": keys.entity(app_id, number),
+        "facet": keys.PROFILE,
+        "what": what,
+        "created_at": now_ms,
+        "listing": keys.listing(app_id, what, number),
+        "entity_id": number,
+    }
+
+
+def _put(item: store.Item) -> bool:
+    """Whether the item was put: not where there is one under its key."""
+    put, table = store.dynamodb().put_item, settings().directory_table
+    return store.attempt(put, TableName=table, Item=store.pack(item), ConditionExpression="attribute_not_exists(entity)").applied
+
+
+def _next_id(app_id: str) -> int:
+    reply = store.dynamodb().update_item(
+        TableName=settings().directory_table,
+        Key=store.pack({"entity": app_id, "facet": keys.PROFILE}),
+        UpdateExpression="ADD last_id :one",
+        ConditionExpression="attribute_exists(entity)",
+        ExpressionAttributeValues=store.pack({":one": 1}),
+        ReturnValues="UPDATED_NEW",
+    )
+    return int(store.unpack(reply["Attributes"])["last_id"])
+
+
+def listed(app_id: str | None, what: str) -> list[store.Item]:
+    """Every user or group of an app by number, or every app; from the index, so seconds behind at most."""
+    partitions = [keys.APPS] if app_id is None else [keys.listing(app_id, what, shard) for shard in range(keys.LISTING_SHARDS)]
+    queries = [partial(_listed, partition) for partition in partitions]
+    return sorted((item for items in store.parallel(queries) for item in items), key=lambda item: item["entity_id"])
+
+
+def _listed(partition: str) -> list[store.Item]:
+    pages = (
+        store.dynamodb()
+        .get_paginator("query")
+        .paginate(
+            TableName=settings().directory_table,
+            IndexName="listing",
+            KeyConditionExpression="listing = :l",
+            ExpressionAttributeValues=store.pack({":l": partition}),
+        )
+    )
+    return [store.unpack(item) for page in pages for item in page["Items"]]
+
+
+def revoke(app_id: str, user_id: int, now_ms: int) -> None:
+    """From within a minute on, every token of this user that was issued before now is refused."""
+    require(app_id, user_id, "user", "user")
+    store.dynamodb().update_item(
+        TableName=settings().directory_table,
+        Key=store.pack({"entity": app_id, "facet": keys.PROFILE}),
+        UpdateExpression="SET revoked.#user = :now",
+        ExpressionAttributeNames={"#user": str(user_id)},
+        ExpressionAttributeValues=store.pack({":now": now_ms}),
+    )

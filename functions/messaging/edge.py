@@ -1,0 +1,134 @@
+"""The edge of every endpoint: an HTTP or direct event in, the envelope out, and one map from errors to replies."""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from messaging import directory, store, tokens
+from messaging.errors import ApiError, Code
+from messaging.models import ADMIN, Caller, DirectEvent, HttpHeaders, Wire, json_object
+from messaging.telemetry import logger
+
+MAX_BODY_BYTES = 6 * 1024 * 1024  # of a synchronous Lambda invocation, AWS quota; API Gateway refuses larger ones with 413
+HEADERS = {"content-type": "application/json", "cache-control": "no-store"}
+
+Event = dict[str, Any]
+Reply = dict[str, Any]  # `data`, and top-level fields beside it
+W = TypeVar("W", bound=Wire)
+
+
+def endpoint(
+    model: type[W], part: str, *, admin_only: bool = False, checks_user: bool = True
+) -> Callable[[Callable[[Caller, W, int], Reply]], Callable[[Event, Any], Reply]]:
+    """Makes a Lambda handler of `run(caller, request, now_ms) -> reply fields`.
+
+    `part` of the request, `query` or `body`, is validated as `model`. `checks_user=False` for an endpoint that checks by itself
+    whether a user that a caller only names exists.
+    """
+
+    def decorate(run: Callable[[Caller, W, int], Reply]) -> Callable[[Event, Any], Reply]:
+        @wraps(run)
+        def handler(event: Event, context: Any) -> Reply:
+            started = time.perf_counter()
+            now_ms = time.time_ns() // 1_000_000
+            http = isinstance(event, dict) and "routeKey" in event
+            status, app_id = 200, None
+            try:
+                caller, fields = (_from_http if http else _from_direct)(event, part, now_ms)
+                app_id = caller.app_id
+                if admin_only and not caller.is_admin:
+                    raise ApiError(Code.NO_PERMISSION, "access-token: an admin token is needed")
+                request = _validated(model, fields)
+                if checks_user and not caller.vouched:
+                    directory.require(caller.app_id, caller.user_id, "user", "user_id")
+                if caller.group_id is not None:
+                    directory.require(caller.app_id, caller.group_id, "group", "group_id")
+                reply = {"code": Code.OK, "data": None, "message": None, **run(caller, request, now_ms)}
+            except Exception as error:
+                refusal = _refusal(error, context)
+                status = refusal.status
+                reply = {"code": refusal.code, "data": None, "message": refusal.message}
+            logger.info(
+                run.__module__.rpartition(".")[2],
+                extra={
+                    "request_id": getattr(context, "aws_request_id", None),
+                    "app": app_id,
+                    "code": int(reply["code"]),
+                    "ms": round((time.perf_counter() - started) * 1000),
+                },
+            )
+            if not http:
+                return {**reply, "code": int(reply["code"])}
+            body = json.dumps(reply, ensure_ascii=False, separators=(",", ":"))
+            return {"statusCode": status, "headers": HEADERS, "body": body}
+
+        return handler
+
+    return decorate
+
+
+def _refusal(error: Exception, context: Any) -> ApiError:
+    """What the caller is told. The unexpected is logged once, with its traceback, and told by request id only."""
+    request_id = getattr(context, "aws_request_id", "unknown")
+    if isinstance(error, ApiError):
+        return error
+    if store.is_outage(error):
+        logger.exception("the store failed", extra={"request_id": request_id})
+        return ApiError(Code.STORE_FAILED, "the store failed after retries, try again")
+    logger.exception("unexpected", extra={"request_id": request_id})
+    return ApiError(Code.INTERNAL, f"internal error, request {request_id}")
+
+
+def _from_direct(event: Any, part: str, now_ms: int) -> tuple[Caller, Mapping[str, object]]:
+    """IAM has let this caller in: an administrator of the app that it names."""
+    direct = _validated(DirectEvent, event if isinstance(event, dict) else {})
+    app = directory.app(direct.app_id)
+    user_id = direct.user_id or app["admin_id"]
+    return Caller(direct.app_id, user_id, True, direct.user_id is None, direct.group_id), getattr(direct, part)
+
+
+def _from_http(event: Event, part: str, now_ms: int) -> tuple[Caller, Mapping[str, object]]:
+    headers = {name.lower(): value.strip() for name, value in (event.get("headers") or {}).items()}
+    head = _validated(HttpHeaders, headers)
+    app = directory.app(head.app_id)
+    token = headers.get("access-token")
+    if not token:
+        raise ApiError(Code.TOKEN_MISSING, "access-token: missing")
+    claims = tokens.verify(token, head.app_id, app.get("revoked", {}), now_ms)
+    own, is_admin = int(claims.sub), claims.role == ADMIN
+    if not is_admin and head.group_id is not None:
+        raise ApiError(Code.NO_PERMISSION, "group_id: only an admin token may name a group")
+    if not is_admin and head.user_id not in (None, own):
+        raise ApiError(Code.NO_PERMISSION, "user_id: a user token acts for its own user only")
+    user_id = head.user_id or own
+    fields = _body(event) if part == "body" else event.get("queryStringParameters") or {}
+    return Caller(head.app_id, user_id, is_admin, user_id == own, head.group_id), fields
+
+
+def _body(event: Event) -> dict[str, Any]:
+    """The body as a JSON object, under any content type. What is not exactly JSON in UTF-8 is refused as a whole."""
+    raw = event.get("body") or ""
+    if len(raw) > MAX_BODY_BYTES:
+        raise ApiError(Code.MESSAGE_TOO_LARGE, f"body: larger than {MAX_BODY_BYTES} bytes", status=413)
+    try:
+        text = base64.b64decode(raw, validate=True).decode() if event.get("isBase64Encoded") else raw
+        if text is raw and "\ufffd" in raw:
+            raise ValueError("not UTF-8 (or a literal U+FFFD, which is what the gateway makes of that: write it as \\ufffd)")
+        return json_object(text)
+    except ValueError as error:
+        raise ApiError(Code.BAD_PARAMETER, f"body: must be a JSON object in UTF-8: {error}") from None
+
+
+def _validated(model: type[W], fields: Mapping[str, object]) -> W:
+    """The fields as a `model`, null counting as absent; ApiError BAD_PARAMETER naming the first field that is wrong."""
+    try:
+        return model.model_validate({name: value for name, value in fields.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        field = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"]).removeprefix(".")
+        raise ApiError(Code.BAD_PARAMETER, f"{field}: {first['msg'].removeprefix('Input ')}") from None

@@ -1,0 +1,171 @@
+"""Who belongs to which group. The caller's own Inbox row of the group is the membership; the Directory lists the members for fan-out.
+
+A member is listed before the row is made, and the row ends before the listing: a fan-out that meets only the listing does nothing.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from messaging import directory, inbox, keys, log, store
+from messaging.errors import ApiError, Code
+from messaging.keys import Conversation
+from messaging.log import Tip
+from messaging.rules import Marks
+from messaging.settings import settings
+
+MAX_MEMBERS = 10_000
+CHUNK = 100  # members between two reports of progress
+
+Progress = Callable[[int], None]  # is told how many more members are done
+
+
+def create(
+    app_id: str, owner: int, members: Sequence[int], history_visible: bool, now_ms: int, number: int | None, progress: Progress
+) -> int:
+    """A group of `owner` and `members`; ApiError UNKNOWN_USER, USER_EXISTS, TOO_MANY_MEMBERS with nothing created."""
+    everybody = sorted({owner, *members})
+    _require_room(len(everybody))
+    _require_users(app_id, everybody)
+    profile = directory.create(app_id, "group", now_ms, number, owner_id=owner, history_visible=history_visible)
+    group_id: int = profile["entity_id"]
+    join(app_id, group_id, everybody, now_ms, progress)
+    return group_id
+
+
+def join(app_id: str, group_id: int, users: Iterable[int], now_ms: int, progress: Progress) -> list[int]:
+    """Makes users members from now on; returns those who were not. Repeating it is harmless and completes one that was cut short.
+
+    ApiError UNKNOWN_GROUP, UNKNOWN_USER, TOO_MANY_MEMBERS with nothing changed.
+    """
+    conversation, users = keys.group(app_id, group_id), sorted(set(users))
+    profile = directory.require(app_id, group_id, "group", "group")
+    _require_users(app_id, users)
+    present = directory.members(app_id, group_id)
+    members = len({*present, *users})
+    _require_room(members)
+    large = members > settings().push_limit_members
+    if large and not profile.get("crossing"):
+        _flag_profile(conversation, "crossing")
+        profile["crossing"] = True
+
+    before = log.tip(conversation, now_ms)
+    joined = []
+    for chunk in _chunks(users):
+        outcomes = store.parallel([partial(_enter, conversation, user, profile, before) for user in chunk])
+        joined += [user for user, entered in zip(chunk, outcomes, strict=True) if entered]
+        progress(len(chunk))
+    # What was sent while the rows were being made is in nobody's job: their numbers start from where the log is now.
+    after = log.tip(conversation, now_ms)
+    if after.msg_id > before.msg_id:
+        missed = {"last_seq": after.msg_id, "last_at": after.sent_at, "skip_seq": after.msg_id}
+        for chunk in _chunks(joined):
+            store.parallel([partial(inbox.advance, conversation, user, Marks(), missed) for user in chunk])
+    _finish_crossing(conversation, joined, large, bool(profile.get("crossing")))
+    return joined
+
+
+def leave(app_id: str, group_id: int, users: Iterable[int], now_ms: int, progress: Progress) -> None:
+    """Ends memberships; ApiError UNKNOWN_GROUP, NOT_A_MEMBER with nothing changed."""
+    conversation, users = keys.group(app_id, group_id), sorted(set(users))
+    directory.require(app_id, group_id, "group", "group")
+    rows = store.get_many([inbox.ref(app_id, user, group_id) for user in users])
+    strangers = [user for user, row in zip(users, rows, strict=True) if not inbox.belongs(row)]
+    if strangers:
+        raise ApiError(Code.NOT_A_MEMBER, f"member: not in group {group_id}: {', '.join(map(str, strangers))}")
+    for chunk in _chunks(users):
+        store.parallel([partial(_exit, conversation, user, now_ms) for user in chunk])
+        progress(len(chunk))
+
+
+def _enter(conversation: Conversation, user: int, profile: store.Item, tip: Tip) -> bool:
+    """Lists the member, then makes the row, new or once more; False where the user belonged already."""
+    store.dynamodb().put_item(TableName=settings().directory_table, Item=store.pack(_listing(conversation, user)))
+    row = {"chat": "group", "join_seq": tip.msg_id, "last_seq": tip.msg_id, "last_at": tip.sent_at}
+    if profile.get("history_visible"):
+        row["history_visible"] = True
+    if profile.get("crossing"):
+        row["by_head"] = True
+    table, key = inbox.ref(conversation.app_id, user, conversation.low)
+    return store.attempt(
+        store.dynamodb().update_item,
+        TableName=table,
+        Key=store.pack(key),
+        UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in row) + " REMOVE left_at",
+        ConditionExpression="attribute_not_exists(reader) OR attribute_exists(left_at)",
+        ExpressionAttributeValues=store.pack({f":{name}": value for name, value in row.items()}),
+    ).applied
+
+
+def _exit(conversation: Conversation, user: int, now_ms: int) -> None:
+    table, key = inbox.ref(conversation.app_id, user, conversation.low)
+    store.attempt(
+        store.dynamodb().update_item,
+        TableName=table,
+        Key=store.pack(key),
+        UpdateExpression="SET left_at = :now",
+        ConditionExpression=inbox.BELONGS,
+        ExpressionAttributeValues=store.pack({":now": now_ms}),
+    )
+    store.dynamodb().delete_item(TableName=settings().directory_table, Key=store.pack(_listing(conversation, user)))
+
+
+def _finish_crossing(conversation: Conversation, joined: list[int], large: bool, flagged: bool) -> None:
+    """Lets a group that has grown past the limit be read by its head, for good.
+
+    From `crossing` on, joining makes flagged rows. Then every older row is flagged, by whoever crosses, or by the join that made it and
+    now finds that the group is crossing. Only then the writes to rows stop: a row is written, or its reader knows to look at the head.
+    """
+    profile = directory.require(conversation.app_id, conversation.low, "group", "group")
+    if profile.get("crossing") and not flagged:
+        _flag_rows(conversation, joined)
+    if large and not profile.get("by_head"):
+        older = set(directory.members(conversation.app_id, conversation.low)).difference(joined)
+        _flag_rows(conversation, sorted(older))
+        _flag_profile(conversation, "by_head")
+
+
+def _flag_profile(conversation: Conversation, name: str) -> None:
+    table, key = directory.ref(conversation.app_id, conversation.low)
+    store.dynamodb().update_item(
+        TableName=table,
+        Key=store.pack(key),
+        UpdateExpression=f"SET {name} = :yes",
+        ExpressionAttributeValues=store.pack({":yes": True}),
+    )
+
+
+def _flag_rows(conversation: Conversation, users: list[int]) -> None:
+    for chunk in _chunks(users):
+        store.parallel([partial(_flag_row, conversation, user) for user in chunk])
+
+
+def _flag_row(conversation: Conversation, user: int) -> None:
+    table, key = inbox.ref(conversation.app_id, user, conversation.low)
+    store.attempt(
+        store.dynamodb().update_item,
+        TableName=table,
+        Key=store.pack(key),
+        UpdateExpression="SET by_head = :yes",
+        ConditionExpression="attribute_exists(reader)",
+        ExpressionAttributeValues=store.pack({":yes": True}),
+    )
+
+
+def _listing(conversation: Conversation, user: int) -> dict[str, object]:
+    return {"entity": keys.entity(conversation.app_id, conversation.low), "facet": keys.member(user)}
+
+
+def _require_room(members: int) -> None:
+    if members > MAX_MEMBERS:
+        raise ApiError(Code.TOO_MANY_MEMBERS, f"member: a group has at most {MAX_MEMBERS} members, this would make {members}")
+
+
+def _require_users(app_id: str, users: list[int]) -> None:
+    profiles = store.get_many([directory.ref(app_id, user) for user in users])
+    unknown = [user for user, item in zip(users, profiles, strict=True) if not item or item["what"] != "user"]
+    if unknown:
+        raise directory.missing("user", "member", unknown)
+
+
+def _chunks(users: list[int]) -> list[list[int]]:
+    return [users[at : at + CHUNK] for at in range(0, len(users), CHUNK)]

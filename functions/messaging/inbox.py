@@ -1,0 +1,138 @@
+"""The Inbox: one row per user and conversation, holding watermarks. A row only ever moves forward.
+
+Row: `reader`, `conversation` (the number by which the reader knows it), `chat` (kind), the marks of `rules.Marks`, `device_sn` (which
+device read last); for groups also `history_visible`, `by_head` (the group's head carries the newest numbers) and `left_at` (ms).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
+
+from messaging import keys, rules, store
+from messaging.errors import ApiError, Code
+from messaging.keys import Conversation
+from messaging.rules import Marks, News
+from messaging.settings import settings
+
+Row: TypeAlias = dict[str, Any]
+ADVANCE_ROUNDS = 8  # times a write may find the row changed under it; each needs another writer to move the same row
+BELONGS = "attribute_exists(reader) AND attribute_not_exists(left_at)"
+
+
+def ref(app_id: str, reader: int, number: int) -> store.Ref:
+    return settings().inbox_table, {"reader": keys.entity(app_id, reader), "conversation": number}
+
+
+def belongs(row: Row | None) -> bool:
+    """Whether this is the row of somebody who is in the group now."""
+    return row is not None and row.get("chat") == "group" and "left_at" not in row
+
+
+def rows(app_id: str, reader: int) -> list[Row]:
+    """Every conversation of a user, those of groups they left included."""
+    return store.query_all(
+        TableName=settings().inbox_table,
+        KeyConditionExpression="reader = :r",
+        ExpressionAttributeValues=store.pack({":r": keys.entity(app_id, reader)}),
+    )
+
+
+def heads(app_id: str, groups: Iterable[int]) -> dict[int, Marks]:
+    """`last_seq`, `last_at` and `skip_seq` of groups that are read by their head."""
+    numbers = list(groups)
+    found = store.get_many([_head(app_id, number) for number in numbers])
+    return {number: rules.marks_of(head) for number, head in zip(numbers, found, strict=True) if head}
+
+
+def _head(app_id: str, group_id: int) -> store.Ref:
+    return settings().directory_table, {"entity": keys.entity(app_id, group_id), "facet": keys.PROFILE}
+
+
+def highest(conversation: Conversation) -> tuple[int, int]:
+    """The highest `last_seq` that any watermark of the conversation names, and its time."""
+    if conversation.kind == "group":
+        refs = [_head(conversation.app_id, conversation.low)]
+    else:
+        refs = [ref(conversation.app_id, user, conversation.number_for(user)) for user in conversation.users()]
+    marks = [rules.marks_of(row) for row in store.get_many(refs) if row]
+    return max(((mark.last_seq, mark.last_at) for mark in marks), default=(0, 0))
+
+
+def acknowledge(app_id: str, reader: int, number: int, msg_id: int, device_sn: int) -> store.Outcome:
+    """The usual read receipt in one call: of a message that the Inbox knows. Not applied: the row as it is tells why."""
+    return _move(ref(app_id, reader, number), {"read_seq": msg_id}, {"device_sn": device_sn}, [BELONGS, "last_seq >= :read_seq"])
+
+
+def advance(conversation: Conversation, reader: int, known: Marks, upto: Mapping[str, int], **others: object) -> bool:
+    """Moves those of the marks `upto` that lie ahead; `known` is what was read of the row before. False: not in the group."""
+    return _settle(conversation, reader, known, partial(rules.ahead, upto), others)
+
+
+def apply(conversation: Conversation, reader: int, news: News) -> bool:
+    """Moves one user's row as far as a delivery says; False where the user is not in the group (any more)."""
+    if not news.own:
+        return _settle(conversation, reader, Marks(), partial(rules.moves, news), {})
+    before = news.own[0] - 1  # who writes has usually read what came before: one write where that holds
+    return _settle(conversation, reader, Marks(read_seq=before), partial(rules.moves, news), {}, read_seq_is=before)
+
+
+def move_head(conversation: Conversation, news: News) -> Row | None:
+    """Moves a group's head as far as a delivery says; returns the group's profile, None where there is no such group."""
+    known, place = Marks(), _head(conversation.app_id, conversation.low)
+    for _ in range(ADVANCE_ROUNDS):
+        outcome = _move(place, rules.moves(news, known), {}, ["attribute_exists(entity)"])
+        known = rules.marks_of(outcome.item)
+        if outcome.applied or not outcome.item or not rules.moves(news, known):
+            return outcome.item or None
+    raise ApiError(Code.STORE_FAILED, "the group is changing too fast, try again")
+
+
+def _settle(
+    conversation: Conversation,
+    reader: int,
+    known: Marks,
+    decide: Callable[[Marks], Mapping[str, int]],
+    others: Mapping[str, object],
+    read_seq_is: int | None = None,
+) -> bool:
+    """Moves the marks that `decide` names; where the row is not as `known`, it is decided upon anew.
+
+    A missing row is created, except a group's, which only joining creates.
+    """
+    is_group = conversation.kind == "group"
+    place = ref(conversation.app_id, reader, conversation.number_for(reader))
+    for _ in range(ADVANCE_ROUNDS):
+        marks = decide(known)
+        if not marks:
+            return True
+        outcome = _move(place, marks, {"chat": conversation.kind, **others}, [BELONGS] if is_group else [], read_seq_is)
+        if outcome.applied:
+            return True
+        if is_group and not belongs(outcome.item):
+            return False
+        known, read_seq_is = rules.marks_of(outcome.item), None
+    raise ApiError(Code.STORE_FAILED, "the conversation is changing too fast, try again")
+
+
+def _move(
+    place: store.Ref, marks: Mapping[str, int], others: Mapping[str, object], conditions: list[str], read_seq_is: int | None = None
+) -> store.Outcome:
+    """One conditional write. Every mark must lie ahead of the stored one (`last_at` goes with `last_seq`)."""
+    table, key = place
+    sets = {**marks, **others}
+    values = {f":{name}": value for name, value in sets.items()}
+    conditions = conditions + [f"(attribute_not_exists({mark}) OR {mark} < :{mark})" for mark in marks if mark != "last_at"]
+    if read_seq_is == 0:
+        conditions.append("attribute_not_exists(read_seq)")
+    elif read_seq_is is not None:
+        conditions.append("read_seq = :guess")
+        values[":guess"] = read_seq_is
+    return store.attempt(
+        store.dynamodb().update_item,
+        TableName=table,
+        Key=store.pack(key),
+        UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in sets),
+        ConditionExpression=" AND ".join(conditions),
+        ExpressionAttributeValues=store.pack(values),
+        ReturnValues="ALL_NEW",
+    )

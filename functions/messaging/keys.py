@@ -1,0 +1,108 @@
+"""The access patterns, and every key that is ever built.
+
+| Question                                    | Table     | Partition key            | Sort key            |
+|---------------------------------------------|-----------|--------------------------|---------------------|
+| append, newest, page, count                 | Messages  | conversation (the log)   | msg_id              |
+| a user's conversations; one user's marks    | Inbox     | app # user               | conversation number |
+| was this transaction_id seen, which slots   | Dedup     | app # sender # op # id   |                     |
+| does this app exist, who is revoked         | Directory | app                      | profile             |
+| does this user or group exist; group's head | Directory | app # number             | profile             |
+| members of a group                          | Directory | app # group              | member # user       |
+| everybody of an app, spread over partitions | Directory (index `listing`) | app # kind # shard | number    |
+
+`app_id` has no `#` in it and every other part is a number or one of our own words, so no two apps, kinds or ids build the same key.
+"""
+
+from typing import Literal, NamedTuple
+
+Kind = Literal["user", "group", "system"]  # of a conversation: one-to-one, group, from the system
+APP_ID = r"[A-Za-z0-9_-]{1,64}"
+MAX_ID = 2**53 - 1  # the largest integer that a JavaScript client reads without losing a digit
+LISTING_SHARDS = 8  # partitions per app and kind: each takes 1,000 writes a second
+
+PROFILE = "profile"
+MEMBER = "member#"
+APPS = "#apps"  # the listing of all apps; no app can have this name
+
+
+class Table(NamedTuple):
+    """Key attributes of a table (`S` string, `N` number); the infrastructure creates it from this."""
+
+    partition: str
+    sort: tuple[str, Literal["S", "N"]] | None = None
+
+
+MESSAGES = Table("conversation", ("msg_id", "N"))
+INBOX = Table("reader", ("conversation", "N"))
+DEDUP = Table("dedup_key")
+DIRECTORY = Table("entity", ("facet", "S"))
+LISTING = Table("listing", ("entity_id", "N"))  # the Directory's index
+EXPIRES_AT = "expires_at"  # seconds since the epoch; the TTL attribute of Messages and Dedup
+
+
+class Conversation(NamedTuple):
+    """One log: two users (`low` ≤ `high`), a group (`low`), or a user's system messages (`low`)."""
+
+    app_id: str
+    kind: Kind
+    low: int
+    high: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"{self.app_id}#{self.kind}#{self.low}" + (f"#{self.high}" if self.kind == "user" else "")
+
+    def number_for(self, user_id: int) -> int:
+        """What `user_id` calls this conversation: the other user, the group, or 0."""
+        if self.kind == "user":
+            return self.high if user_id == self.low else self.low
+        return self.low if self.kind == "group" else 0
+
+    def users(self) -> tuple[int, ...]:
+        """Whose Inbox holds it, where the key alone tells (not for a group)."""
+        if self.kind == "group":
+            return ()
+        return (self.low,) if self.kind == "system" or self.low == self.high else (self.low, self.high)
+
+    def recipient_of(self, sender: int) -> int:
+        """`to_xid.uid` of a message: the group, or the user it went to."""
+        return self.high if self.kind == "user" and sender == self.low else self.low
+
+
+def between(app_id: str, one: int, other: int) -> Conversation:
+    return Conversation(app_id, "user", min(one, other), max(one, other))
+
+
+def group(app_id: str, group_id: int) -> Conversation:
+    return Conversation(app_id, "group", group_id)
+
+
+def system(app_id: str, user_id: int) -> Conversation:
+    return Conversation(app_id, "system", user_id)
+
+
+def parse(key: str) -> Conversation:
+    """The conversation of a Messages key; ValueError for anything that `Conversation.key` cannot have built."""
+    app_id, kind, *ids = key.split("#")
+    if kind == "user" and len(ids) == 2:
+        return Conversation(app_id, "user", int(ids[0]), int(ids[1]))
+    if kind in ("group", "system") and len(ids) == 1:
+        return Conversation(app_id, "group" if kind == "group" else "system", int(ids[0]))
+    raise ValueError(f"not a conversation: {key}")
+
+
+def entity(app_id: str, number: int) -> str:
+    """A user or a group in the Directory: one number space, so one key; also the user's partition of the Inbox."""
+    return f"{app_id}#{number}"
+
+
+def request(app_id: str, sender: int, operation: str, transaction_id: int) -> str:
+    return f"{app_id}#{sender}#{operation}#{transaction_id}"
+
+
+def member(user_id: int) -> str:
+    return f"{MEMBER}{user_id}"
+
+
+def listing(app_id: str, kind: str, number: int) -> str:
+    return f"{app_id}#{kind}#{number % LISTING_SHARDS}"

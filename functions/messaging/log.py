@@ -1,0 +1,126 @@
+"""The conversation log: append-only, numbered 1, 2, 3, … without a gap. The truth; everything else is a watermark into it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from messaging import inbox, keys, store
+from messaging.errors import ApiError, Code
+from messaging.keys import Conversation
+from messaging.models import Message
+from messaging.rules import COMMAND
+from messaging.settings import settings
+
+APPEND_ATTEMPTS = 12  # lost races for the next number before a send is refused: more would feed the storm
+IN_FLIGHT_S = 60  # longer than any function runs: no message expires under an attempt that still names its slot
+
+
+class Tip(NamedTuple):
+    """The newest message of a conversation: its number and when it was sent (ms); 0 and 0 before the first."""
+
+    msg_id: int
+    sent_at: int
+
+
+NOTHING = Tip(0, 0)
+
+
+def tip(conversation: Conversation, now_ms: int) -> Tip:
+    """The newest number ever given out, read consistently.
+
+    With retention on, expired messages may be gone in any order; the number then is the highest that a watermark names.
+    """
+    items, _ = store.query(
+        TableName=settings().messages_table,
+        KeyConditionExpression="conversation = :c",
+        ExpressionAttributeValues=store.pack({":c": conversation.key}),
+        ProjectionExpression="msg_id, sent_at",
+        ScanIndexForward=False,
+        Limit=1,
+    )
+    newest = Tip(items[0]["msg_id"], items[0]["sent_at"]) if items else NOTHING
+    if settings().retention_s and (not items or expired(newest.sent_at, now_ms)):
+        return max(newest, Tip(*inbox.highest(conversation)))
+    return newest
+
+
+def append(message: Message, newest: Tip, relocate: Callable[[int, int], int] | None = None) -> int:
+    """Puts the message into the slot `message.msg_id`, or into the next free one, exactly once; returns its number.
+
+    `relocate(old, new)` moves a reservation and returns the slot that it names now. A slot that holds this very message already
+    (an earlier attempt, or a repeat by the SDK after a lost reply) counts as done. ApiError TOO_MANY_REQUESTS when others keep
+    winning the race: nothing was written then, and repeating the request is safe.
+    """
+    conversation, slot = keys.parse(message.conversation), message.msg_id
+    for attempt in range(1, APPEND_ATTEMPTS + 1):
+        # Later in the log is never earlier on the clock, whatever the clocks of two containers say.
+        sent_at = max(message.sent_at, newest.sent_at)
+        item = message.model_copy(update={"msg_id": slot, "sent_at": sent_at, "expires_at": _expiry(sent_at)})
+        outcome = store.attempt(
+            store.dynamodb().put_item,
+            TableName=settings().messages_table,
+            Item=store.pack(item.model_dump(exclude_defaults=True)),
+            ConditionExpression="attribute_not_exists(conversation)",
+        )
+        if outcome.applied or outcome.item["written_by"] == message.written_by:
+            return slot
+        store.backoff(attempt)
+        newest = tip(conversation, message.sent_at)
+        slot = relocate(slot, newest.msg_id + 1) if relocate else newest.msg_id + 1
+    raise ApiError(Code.TOO_MANY_REQUESTS, "too many messages into this conversation at once, send again")
+
+
+def page(conversation: Conversation, oldest: int, newest: int, limit: int, now_ms: int) -> tuple[list[Message], bool]:
+    """Up to `limit` messages between two numbers, newest first, and whether older ones may follow."""
+    if newest < oldest:
+        return [], False
+    items, more = store.query(
+        TableName=settings().messages_table,
+        KeyConditionExpression="conversation = :c AND msg_id BETWEEN :oldest AND :newest",
+        ExpressionAttributeValues=store.pack({":c": conversation.key, ":oldest": oldest, ":newest": newest}),
+        ScanIndexForward=False,
+        Limit=limit,
+    )
+    messages = [Message.model_validate(item) for item in items]
+    for at, message in enumerate(messages):
+        if expired(message.sent_at, now_ms):  # everything older has expired too
+            return messages[:at], False
+    return messages, more and messages[-1].msg_id > oldest
+
+
+def count(conversation: Conversation, after: int, reader: int, now_ms: int) -> int:
+    """How many messages after this number count as unread for `reader`: not their own, no COMMAND, not expired."""
+    pages = (
+        store.dynamodb()
+        .get_paginator("query")
+        .paginate(
+            TableName=settings().messages_table,
+            KeyConditionExpression="conversation = :c AND msg_id > :after",
+            FilterExpression="sender <> :me AND ctype <> :command AND sent_at > :horizon",
+            ExpressionAttributeValues=store.pack(
+                {":c": conversation.key, ":after": after, ":me": reader, ":command": COMMAND, ":horizon": _horizon(now_ms)}
+            ),
+            Select="COUNT",
+            ConsistentRead=True,
+        )
+    )
+    return sum(page["Count"] for page in pages)
+
+
+def may_have_expired() -> bool:
+    """Whether messages can be gone from the log at all."""
+    return settings().retention_s > 0
+
+
+def expired(sent_at: int, now_ms: int) -> bool:
+    """Whether a message sent then has expired. TTL deletion lags by up to days, so whoever reads compares."""
+    expires_at = _expiry(sent_at)
+    return expires_at is not None and expires_at * 1000 <= now_ms
+
+
+def _expiry(sent_at: int) -> int | None:
+    return sent_at // 1000 + settings().retention_s + IN_FLIGHT_S if settings().retention_s else None
+
+
+def _horizon(now_ms: int) -> int:
+    """What was sent up to here (ms) has expired."""
+    return (now_ms // 1000 - settings().retention_s - IN_FLIGHT_S + 1) * 1000 - 1 if settings().retention_s else 0

@@ -1,0 +1,115 @@
+"""Sending, to users and to groups: what send and notify have in common. The promise: stored once, in order, or refused as a whole.
+
+Round trips to the store: the checks, the Dedup record and the newest numbers side by side; the reservation, where there is a
+`transaction_id`; the messages. So two, or three, whatever the number of targets or the size of a group.
+"""
+
+import uuid
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+from messaging import dedup, directory, inbox, keys, log, rules, store
+from messaging.errors import ApiError, Code
+from messaging.keys import Conversation
+from messaging.models import Caller, Message, SendRequest
+from messaging.settings import settings
+
+SYSTEM = 0  # the sender of a notification that names none
+USERS, GROUPS = 1, 2  # SendRequest.type
+
+
+def post(caller: Caller, request: SendRequest, operation: Literal["send", "notify"], sender: int, now_ms: int) -> list[int]:
+    """Stores the message for every target and returns its number in each one's conversation, in the order of `targets`.
+
+    ApiError with nothing written: BAD_PARAMETER, MESSAGE_TOO_LARGE, UNKNOWN_USER, UNKNOWN_GROUP, NOT_A_MEMBER,
+    TRANSACTION_ID_REUSED. TOO_MANY_REQUESTS and STORE_FAILED may leave some of several targets done: repeating the request with
+    the same `transaction_id` does the rest.
+    """
+    parts = {name: getattr(request, name) for name in rules.PARTS}
+    rules.require_sendable(request.content_type, parts, settings().message_limit_bytes)
+    targets = sorted(set(request.targets))
+    logs = [_conversation(caller.app_id, request.type, sender, target) for target in targets]
+    transaction = keys.request(caller.app_id, sender, operation, request.transaction_id) if request.transaction_id else None
+    digest = rules.digest({"type": request.type, "targets": targets, "content_type": request.content_type, **parts})
+
+    checks = _checks(caller, request.type, sender, targets)
+    record = [dedup.ref(transaction)] if transaction else []
+    reads: list[Any] = [partial(store.get_many, [*(check.ref for check in checks), *record])]
+    reads += [partial(log.tip, conversation, now_ms) for conversation in logs]
+    found, *tips = store.parallel(reads)
+
+    slots = dedup.slots_of(found[-1], digest, now_ms) if transaction else None
+    if slots is None:
+        _require_allowed(caller.app_id, request, sender, list(zip(checks, found, strict=False)))
+        slots = {target: tip.msg_id + 1 for target, tip in zip(targets, tips, strict=True)}
+        if transaction:
+            slots = dedup.reserve(transaction, digest, slots, now_ms)
+
+    written_by = transaction or uuid.uuid4().hex
+    appends = []
+    for target, conversation, tip in zip(targets, logs, tips, strict=True):
+        message = Message(
+            conversation=conversation.key,
+            msg_id=slots[target],
+            sent_at=now_ms,
+            sender=sender,
+            ctype=request.content_type,
+            written_by=written_by,
+            is_system=operation == "notify",
+            **parts,
+        )
+        relocate = partial(dedup.relocate, transaction, digest, target) if transaction else None
+        appends.append(partial(log.append, message, tip, relocate))
+    numbers = dict(zip(targets, store.parallel(appends), strict=True))
+    return [numbers[target] for target in request.targets]
+
+
+class _Check(NamedTuple):
+    """An item to be read, and what it has to be for the send to be allowed."""
+
+    must_be: Literal["actor", "user", "group", "membership"]
+    number: int
+    ref: store.Ref
+
+    def passed(self, item: store.Item | None) -> bool:
+        if self.must_be == "membership":
+            return inbox.belongs(item)
+        return item is not None and item["what"] == ("group" if self.must_be == "group" else "user")
+
+
+def _checks(caller: Caller, type_: int, sender: int, targets: list[int]) -> list[_Check]:
+    named = [] if caller.vouched else [caller.user_id]
+    if sender not in (SYSTEM, caller.user_id):
+        named.append(sender)
+    checks = [_Check("actor", number, directory.ref(caller.app_id, number)) for number in named]
+    for target in targets:
+        if type_ == USERS:
+            checks.append(_Check("user", target, directory.ref(caller.app_id, target)))
+        elif sender == SYSTEM:
+            checks.append(_Check("group", target, directory.ref(caller.app_id, target)))
+        elif target != caller.group_id:
+            checks.append(_Check("membership", target, inbox.ref(caller.app_id, sender, target)))
+    return checks
+
+
+def _require_allowed(app_id: str, request: SendRequest, sender: int, checked: list[tuple[_Check, store.Item | None]]) -> None:
+    """ApiError naming every id that stands in the way: UNKNOWN_USER, UNKNOWN_GROUP, NOT_A_MEMBER."""
+    failed = [check for check, item in checked if not check.passed(item)]
+    if not failed:
+        return
+    numbers = [check.number for check in failed]
+    if failed[0].must_be == "actor":
+        raise directory.missing("user", "from_user_id" if numbers[0] == request.from_user_id else "user_id", numbers[:1])
+    if request.type == USERS:
+        raise directory.missing("user", "targets", numbers)
+    profiles = store.get_many([directory.ref(app_id, number) for number in numbers])
+    unknown = [number for number, item in zip(numbers, profiles, strict=True) if not item or item["what"] != "group"]
+    if unknown:
+        raise directory.missing("group", "targets", unknown)
+    raise ApiError(Code.NOT_A_MEMBER, f"targets: user {sender} is not in group {', '.join(map(str, numbers))}")
+
+
+def _conversation(app_id: str, type_: int, sender: int, target: int) -> Conversation:
+    if type_ == GROUPS:
+        return keys.group(app_id, target)
+    return keys.system(app_id, target) if sender == SYSTEM else keys.between(app_id, sender, target)

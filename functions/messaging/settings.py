@@ -1,0 +1,40 @@
+"""What the infrastructure tells a function, read from its environment on first use."""
+
+import os
+from dataclasses import dataclass
+from functools import cache
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Names of what the function may touch (empty where it may not), and the limits from `cdk.json`."""
+
+    messages_table: str
+    inbox_table: str
+    dedup_table: str
+    directory_table: str
+    fanout_queue_url: str
+    token_secret: str
+    dedup_window_s: int
+    retention_s: int  # 0: messages are kept for ever
+    message_limit_bytes: int
+    push_limit_members: int  # a group with more members is read by its head, not written member by member
+    partial_batches: bool  # whether the stream's event source mapping honours batchItemFailures
+
+
+@cache
+def settings() -> Settings:
+    env = os.environ.get
+    return Settings(
+        messages_table=env("MESSAGES_TABLE", ""),
+        inbox_table=env("INBOX_TABLE", ""),
+        dedup_table=env("DEDUP_TABLE", ""),
+        directory_table=env("DIRECTORY_TABLE", ""),
+        fanout_queue_url=env("FANOUT_QUEUE_URL", ""),
+        token_secret=env("TOKEN_SECRET", ""),
+        dedup_window_s=int(env("DEDUP_WINDOW_SECONDS", "86400")),
+        retention_s=int(env("RETENTION_SECONDS", "0")),
+        message_limit_bytes=int(env("MESSAGE_LIMIT_BYTES", "32768")),
+        push_limit_members=int(env("PUSH_LIMIT_MEMBERS", "500")),
+        partial_batches=env("PARTIAL_BATCHES", "true") == "true",
+    )

@@ -1,0 +1,175 @@
+"""How we talk to DynamoDB: one client per container, plain Python values, conditional writes that say what was there."""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from messaging.errors import ApiError, Code
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+CALLS = 4  # attempts at one AWS call, the SDK's repeats included
+CONFIG = Config(
+    connect_timeout=1,  # seconds
+    read_timeout=5,  # seconds; four of them and their backoff still end before the function's own timeout
+    retries={"mode": "standard", "total_max_attempts": CALLS},
+    max_pool_connections=32,
+)
+PARALLEL = 16  # threads for independent calls; one Lambda CPU keeps about that many calls in flight
+BATCH_GET = 100  # keys per BatchGetItem, AWS limit
+BATCH_GET_ROUNDS = 8  # rounds until unprocessed keys are reported as a failure, some 4 s of backoff
+BACKOFF_S = (0.02, 1.0)  # first and longest pause between two attempts, before jitter
+
+T = TypeVar("T")
+Key = Mapping[str, str | int]
+Item = dict[str, Any]
+Ref = tuple[str, Key]  # a table and the key of one item in it
+
+THROTTLES = {
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "ThrottlingException",
+    "TransactionConflictException",
+    "TransactionInProgressException",
+    "ReplicatedWriteConflictException",
+}
+
+
+@cache
+def dynamodb() -> "DynamoDBClient":
+    return boto3.client("dynamodb", config=CONFIG)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(PARALLEL)
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether an AWS error is the store's (throttled, unreachable, 5xx: the caller may retry) and not a bug of ours."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or error.response["Error"]["Code"] in THROTTLES
+    return isinstance(error, BotoCoreError)
+
+
+def backoff(attempt: int) -> None:
+    """Waits before attempt number `attempt` (1, 2, …): exponential, with full jitter."""
+    first, longest = BACKOFF_S
+    time.sleep(random.uniform(0, min(longest, first * 2**attempt)))
+
+
+def parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Runs independent calls side by side and returns their results in order.
+
+    Returns or raises only when all have ended, so that no write goes on behind a reply; of several errors the first one counts.
+    """
+    if not calls:
+        return []
+    others = [_pool().submit(call) for call in calls[1:]]
+    try:
+        return [calls[0](), *(other.result() for other in others)]
+    finally:
+        wait(others)
+
+
+class _Integers(TypeDeserializer):
+    """Every number that we store is an integer."""
+
+    def _deserialize_n(self, value: str) -> int:
+        return int(value)
+
+
+_serialize = TypeSerializer().serialize
+_deserialize = _Integers().deserialize
+
+
+def pack(values: Mapping[str, object]) -> Item:
+    """Plain values to DynamoDB's; what is None is left out."""
+    return {name: _serialize(value) for name, value in values.items() if value is not None}
+
+
+def unpack(item: Mapping[str, Any]) -> Item:
+    return {name: _deserialize(value) for name, value in item.items()}
+
+
+class Outcome(NamedTuple):
+    """Of a conditional write: whether it was applied; the item that it returned, or the one that was there instead (empty: none)."""
+
+    applied: bool
+    item: Item
+
+
+def attempt(write: Callable[..., Any], **call: Any) -> Outcome:
+    """A conditional write whose condition may fail: then the item that was there says why."""
+    try:
+        reply = write(**call, ReturnValuesOnConditionCheckFailure="ALL_OLD")
+    except dynamodb().exceptions.ConditionalCheckFailedException as refused:
+        item: Any = refused.response.get("Item", {})
+        return Outcome(False, unpack(item))
+    return Outcome(True, unpack(reply.get("Attributes", {})))
+
+
+def get(ref: Ref) -> Item | None:
+    """One item, read consistently."""
+    table, key = ref
+    item = dynamodb().get_item(TableName=table, Key=pack(key), ConsistentRead=True).get("Item")
+    return unpack(item) if item else None
+
+
+def get_many(refs: Sequence[Ref]) -> list[Item | None]:
+    """Many items in one call a hundred, read consistently, in the order asked for; None for what does not exist.
+
+    Keys that DynamoDB left unprocessed are asked for again; ApiError STORE_FAILED when it keeps leaving them.
+    """
+    wanted = list({_identity(table, key): (table, key) for table, key in refs}.values())
+    chunks = [wanted[at : at + BATCH_GET] for at in range(0, len(wanted), BATCH_GET)]
+    found: dict[tuple[object, ...], Item] = {}
+    for items in parallel([partial(_get_batch, chunk) for chunk in chunks]):
+        found.update(items)
+    return [found.get(_identity(table, key)) for table, key in refs]
+
+
+def _identity(table: str, key: Mapping[str, object]) -> tuple[object, ...]:
+    return (table, *sorted(key.items()))
+
+
+def _get_batch(refs: list[Ref]) -> dict[tuple[object, ...], Item]:
+    pending: Any = {}
+    for table, key in refs:
+        pending.setdefault(table, {"Keys": [], "ConsistentRead": True})["Keys"].append(pack(key))
+    names = {table: tuple(key) for table, key in refs}
+    found = {}
+    for round_ in range(BATCH_GET_ROUNDS):
+        if round_:
+            backoff(round_)
+        reply = dynamodb().batch_get_item(RequestItems=pending)
+        for table, items in reply["Responses"].items():
+            for item in map(unpack, items):
+                found[_identity(table, {name: item[name] for name in names[table]})] = item
+        pending = reply.get("UnprocessedKeys")
+        if not pending:
+            return found
+    raise ApiError(Code.STORE_FAILED, "the store is overloaded, try again")
+
+
+def query(**call: Any) -> tuple[list[Item], bool]:
+    """One page of a query, read consistently: the items, and whether there are more."""
+    page = dynamodb().query(ConsistentRead=True, **call)
+    return [unpack(item) for item in page["Items"]], "LastEvaluatedKey" in page
+
+
+def query_all(**call: Any) -> list[Item]:
+    """Every page of a query."""
+    pages = dynamodb().get_paginator("query").paginate(ConsistentRead=True, **call)
+    return [unpack(item) for page in pages for item in page["Items"]]

@@ -1,0 +1,5 @@
+"""The log: one short JSON line a request. Never a token, never a content."""
+
+from aws_lambda_powertools import Logger
+
+logger = Logger(service="parley", level="INFO", location=None)

@@ -1,0 +1,85 @@
+"""Tokens: who a client is. JWTs signed with keys from one secret, verified inside the function.
+
+The secret is a JSON object: `current` names the key that signs new tokens, every other field is a key under its `kid`.
+"""
+
+import time
+from functools import cache, lru_cache
+from typing import cast
+
+import jwt
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError, TransformParameterError
+from pydantic import ValidationError
+
+from messaging import store
+from messaging.errors import ApiError, Code
+from messaging.models import Claims, json_object
+from messaging.settings import settings
+
+ALGORITHM = "HS256"  # a constant: what a token says of its algorithm is not asked
+CURRENT = "current"
+CACHE_S = 45  # how long the keys are taken from memory: a rotation takes effect within a minute
+REFRESH_S = 5  # an unknown `kid` has the keys fetched afresh, at most this often
+MAX_BYTES = 4096  # ours have some 300
+LEEWAY_S = 60  # how far the clock of whoever signs may be ahead
+
+
+@cache
+def _provider() -> SecretsProvider:
+    return SecretsProvider(boto_config=store.CONFIG)
+
+
+def keyring(afresh: bool = False) -> dict[str, str]:
+    """The secret's content; ApiError STORE_FAILED where it cannot be had: no keys, no entry."""
+    try:
+        secret = _provider().get(settings().token_secret, max_age=CACHE_S, transform="json", force_fetch=afresh)
+    except (GetParameterError, TransformParameterError) as error:
+        raise ApiError(Code.STORE_FAILED, "the signing keys cannot be read, try again") from error
+    return cast(dict[str, str], secret)
+
+
+@lru_cache(1)
+def _keyring_of(period: int) -> dict[str, str]:
+    return keyring(afresh=True)
+
+
+def _key(kid: object) -> str | None:
+    if not isinstance(kid, str) or kid == CURRENT:
+        return None
+    return keyring().get(kid) or _keyring_of(int(time.monotonic() // REFRESH_S)).get(kid)
+
+
+def sign(claims: Claims) -> str:
+    keys = keyring(afresh=True)
+    kid = keys[CURRENT]
+    return jwt.encode(claims.model_dump(), keys[kid], ALGORITHM, {"kid": kid})
+
+
+def verify(token: str, app_id: str, revoked: dict[str, int], now_ms: int) -> Claims:
+    """The claims of a token for this app; ApiError TOKEN_EXPIRED for one that ran out or was revoked, TOKEN_INVALID for any other.
+
+    `revoked`: user id → since when older tokens are refused, ms. A token counts as revoked when it was issued before.
+    """
+    claims = _claims(token)
+    if claims is None or claims.app != app_id or claims.iat > now_ms / 1000 + LEEWAY_S:
+        raise ApiError(Code.TOKEN_INVALID, "access-token: invalid for this app")
+    if claims.exp * 1000 <= now_ms:
+        raise ApiError(Code.TOKEN_EXPIRED, "access-token: expired, log in again")
+    if claims.iat * 1000 < revoked.get(claims.sub, 0):
+        raise ApiError(Code.TOKEN_EXPIRED, "access-token: revoked, log in again")
+    return claims
+
+
+def _claims(token: str) -> Claims | None:
+    """What a well-signed token says, whatever it says; None for any other."""
+    try:
+        if len(token) > MAX_BYTES:
+            return None
+        key = _key(jwt.get_unverified_header(token).get("kid"))
+        if key is None:
+            return None
+        signed = jwt.api_jws.decode_complete(token, key, [ALGORITHM])
+        return Claims.model_validate(json_object(signed["payload"].decode()))
+    except (jwt.InvalidTokenError, ValidationError, ValueError):
+        return None

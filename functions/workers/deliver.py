@@ -1,0 +1,92 @@
+"""The stream of Messages: whatever is in the log reaches the Inbox of everybody entitled to it.
+
+Applying a record twice, late or out of order leaves the same marks. Small groups are written member by member, over the queue; large
+ones only at their head, which their members' unread lists read.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from messaging import directory, inbox, keys, store
+from messaging.keys import Conversation
+from messaging.models import FanoutJob
+from messaging.queue import enqueue
+from messaging.rules import COMMAND, News
+from messaging.settings import settings
+from messaging.telemetry import logger
+
+MEMBERS_PER_JOB = 100  # one fan-out job takes well under a second, and a failed one repeats little
+
+
+class Record(NamedTuple):
+    """What a delivery needs of a stream record."""
+
+    sequence: str  # the record's place in the stream
+    msg_id: int
+    sent_at: int
+    sender: int
+    ctype: int
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Returns the records that failed (`batchItemFailures`); raises instead where the mapping does not honour that."""
+    batches = _by_conversation(event["Records"])
+    failed = store.parallel([partial(_try, conversation, records) for conversation, records in batches.items()])
+    identifiers = [sequence for sequences in failed for sequence in sequences]
+    if identifiers and not settings().partial_batches:
+        raise RuntimeError(f"{len(identifiers)} records failed")
+    return {"batchItemFailures": [{"itemIdentifier": sequence} for sequence in identifiers]}
+
+
+def _by_conversation(records: list[dict[str, Any]]) -> dict[str, list[Record]]:
+    batches = defaultdict(list)
+    for record in records:
+        change = record["dynamodb"]
+        if record["eventName"] == "INSERT":
+            image = store.unpack({name: change["NewImage"][name] for name in ("conversation", "msg_id", "sent_at", "sender", "ctype")})
+            batches[image.pop("conversation")].append(Record(change["SequenceNumber"], **image))
+    return batches
+
+
+def _try(key: str, records: list[Record]) -> list[str]:
+    """Delivers one conversation's records; returns the stream positions of those that have to come again."""
+    try:
+        _deliver(keys.parse(key), records)
+    except Exception:
+        logger.exception("delivery failed", extra={"conversation": key, "records": len(records)})
+        return [record.sequence for record in records]
+    return []
+
+
+def _deliver(conversation: Conversation, records: list[Record]) -> None:
+    # Who wrote moves first: nobody's own message is counted as unread, not even for a moment.
+    writers = {record.sender for record in records if record.sender}
+    readers = writers if conversation.kind == "group" else {*conversation.users()}
+    for reader in sorted(readers, key=lambda user: user not in writers):
+        inbox.apply(conversation, reader, _news(records, reader))
+    if conversation.kind == "group":
+        news = _news(records, None)
+        head = inbox.move_head(conversation, news)
+        if head and not head.get("by_head"):
+            members = [user for user in directory.members(conversation.app_id, conversation.low) if user not in writers]
+            enqueue(conversation.app_id, list(_jobs(conversation, news, members)))
+
+
+def _news(records: list[Record], reader: int | None) -> News:
+    newest = max(records, key=lambda record: record.msg_id)
+    commands = (record.msg_id for record in records if record.ctype == COMMAND and record.sender != reader)
+    own = sorted({record.msg_id for record in records if record.sender == reader})
+    return News(newest.msg_id, newest.sent_at, max(commands, default=0), tuple(own))
+
+
+def _jobs(conversation: Conversation, news: News, members: list[int]) -> Iterator[FanoutJob]:
+    for at in range(0, len(members), MEMBERS_PER_JOB):
+        yield FanoutJob(
+            conversation=conversation.key,
+            last_seq=news.last_seq,
+            last_at=news.last_at,
+            skip_seq=news.skip_seq,
+            members=members[at : at + MEMBERS_PER_JOB],
+        )

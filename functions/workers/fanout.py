@@ -1,0 +1,54 @@
+"""The fan-out queue: moves the watermark of each member of a group.
+
+Jobs of one batch are merged per member, newest wins: a busy group costs each member less than one write per message.
+"""
+
+from functools import partial
+from typing import Any
+
+from pydantic import ValidationError
+
+from messaging import inbox, keys, store
+from messaging.models import FanoutJob
+from messaging.rules import News
+from messaging.telemetry import logger
+
+Place = tuple[str, int]  # a conversation key and a member
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Returns the jobs that failed (`batchItemFailures`): they come again, and after five times go to the dead-letter queue."""
+    jobs = {record["messageId"]: _parsed(record) for record in event["Records"]}
+    news: dict[Place, News] = {}
+    for job in filter(None, jobs.values()):
+        told = News(job.last_seq, job.last_at, job.skip_seq)
+        for member in job.members:
+            place = (job.conversation, member)
+            news[place] = news[place].merge(told) if place in news else told
+    done = store.parallel([partial(_try, place, told) for place, told in news.items()])
+    failed = {place for place, ok in zip(news, done, strict=True) if not ok}
+    return {
+        "batchItemFailures": [
+            {"itemIdentifier": identifier}
+            for identifier, job in jobs.items()
+            if job is None or any((job.conversation, member) in failed for member in job.members)
+        ]
+    }
+
+
+def _parsed(record: dict[str, Any]) -> FanoutJob | None:
+    try:
+        return FanoutJob.model_validate_json(record["body"])
+    except ValidationError:
+        logger.exception("not a fan-out job", extra={"message_id": record["messageId"]})
+        return None
+
+
+def _try(place: Place, news: News) -> bool:
+    conversation, member = place
+    try:
+        inbox.apply(keys.parse(conversation), member, news)  # who has left meanwhile is passed over
+    except Exception:
+        logger.exception("fan-out failed", extra={"conversation": conversation, "member": member})
+        return False
+    return True

@@ -1,0 +1,88 @@
+"""Which function there is, how it is reached, and exactly what it may touch. One loop (`functions.py`) deploys this table."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+FANOUT_TIMEOUT_S = 60
+ENDPOINT_TIMEOUT_S = 28  # API Gateway gives up after 29 s at the latest
+
+TableName = Literal["messages", "inbox", "dedup", "directory"]
+
+
+@dataclass(frozen=True)
+class Function:
+    """One row: a module of `functions/`, the routes that lead to it, and the DynamoDB actions that it may use on each table."""
+
+    name: str
+    module: str
+    tables: dict[TableName, tuple[str, ...]]
+    routes: tuple[str, ...] = ()
+    enqueues: bool = False  # may put jobs on the fan-out queue
+    timeout_s: int = ENDPOINT_TIMEOUT_S
+
+    @property
+    def is_endpoint(self) -> bool:
+        return bool(self.routes)
+
+
+FUNCTIONS = (
+    Function(
+        "send",
+        "endpoints.send",
+        {
+            "messages": ("Query", "PutItem"),
+            "inbox": ("BatchGetItem",),
+            "dedup": ("BatchGetItem", "PutItem", "UpdateItem"),
+            "directory": ("GetItem", "BatchGetItem"),
+        },
+        ("POST /message/send", "PUT /message/send"),
+    ),
+    Function(
+        "notify",
+        "endpoints.notify",
+        {
+            "messages": ("Query", "PutItem"),
+            "inbox": ("BatchGetItem",),
+            "dedup": ("BatchGetItem", "PutItem", "UpdateItem"),
+            "directory": ("GetItem", "BatchGetItem"),
+        },
+        ("POST /message/notify", "PUT /message/notify"),
+    ),
+    Function(
+        "history",
+        "endpoints.history",
+        {"messages": ("Query",), "inbox": ("GetItem", "UpdateItem"), "directory": ("GetItem",)},
+        ("GET /message/conversation",),
+    ),
+    Function(
+        "forget",
+        "endpoints.forget",
+        {"messages": ("Query",), "inbox": ("GetItem", "UpdateItem"), "directory": ("GetItem",)},
+        ("DELETE /message/conversation",),
+    ),
+    Function(
+        "ack",
+        "endpoints.ack",
+        {"messages": ("Query",), "inbox": ("GetItem", "UpdateItem"), "directory": ("GetItem",)},
+        ("GET /message/ack",),
+    ),
+    Function(
+        "unread",
+        "endpoints.unread",
+        {"messages": ("Query",), "inbox": ("Query",), "directory": ("GetItem", "BatchGetItem")},
+        ("GET /message/unread",),
+    ),
+    Function(
+        "deliver",
+        "workers.deliver",
+        {"inbox": ("UpdateItem",), "directory": ("UpdateItem", "Query")},
+        enqueues=True,
+        timeout_s=120,
+    ),
+    Function("fanout", "workers.fanout", {"inbox": ("UpdateItem",)}, timeout_s=FANOUT_TIMEOUT_S),
+)
+
+# Only where messages expire: the newest number is then what the watermarks say.
+WITH_RETENTION: dict[str, dict[TableName, tuple[str, ...]]] = {
+    name: {"inbox": ("BatchGetItem",), "directory": ("BatchGetItem",)} for name in ("forget", "ack")
+}

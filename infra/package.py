@@ -1,0 +1,97 @@
+"""What is uploaded: `functions/` as one asset, its dependencies as one layer, both compiled ahead so that a cold start does not.
+
+Built by uv from the lock file, without Docker, for Lambda's Python and processor or for the interpreter that runs the local AWS. The
+bytecode is `unchecked-hash`: a zip that resets file dates does not make it stale.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+from infra.settings import ROOT
+
+LAMBDA_PYTHON = "3.13"
+LAMBDA_PLATFORM = "aarch64-manylinux_2_28"  # Amazon Linux 2023 on arm64
+BUILD = ROOT / ".local" / "build"
+FUNCTIONS = ROOT / "functions"
+UV = str(Path(sys.executable).parent / "uv")
+SERVICES = ("dynamodb", "secretsmanager", "sqs")  # of the 400 that botocore has data for, those that we call
+BOTOCORE_DATA = ("_retry.json", "endpoints.json", "partitions.json", "sdk-default-configuration.json")
+
+Target = Literal["aws", "local"]
+
+
+def layer(target: Target) -> Path:
+    """The folder to upload as the dependency layer; built when the lock file or the target's Python changed."""
+    python = LAMBDA_PYTHON if target == "aws" else sys.executable
+    where = BUILD / f"layer-{target}-{_digest(target, sys.version, (ROOT / 'uv.lock').read_text(), Path(__file__).read_text())}"
+    if not where.exists():
+        packages = where.with_suffix(".tmp") / "python"
+        shutil.rmtree(packages.parent, ignore_errors=True)
+        requirements = _uv("export", "--frozen", "--no-default-groups", "--no-emit-project", "--no-hashes", "--quiet")
+        platform = ["--python-version", LAMBDA_PYTHON, "--python-platform", LAMBDA_PLATFORM] if target == "aws" else ["--python", python]
+        _uv(
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--target",
+            str(packages),
+            *platform,
+            "-r",
+            "-",
+            stdin=requirements,
+        )
+        _prune(packages)
+        _compile(packages, target, "/opt/python")
+        packages.parent.rename(where)
+    return where
+
+
+def asset(target: Target) -> Path:
+    """The folder to upload as the functions' code; built anew each time, it takes a moment."""
+    where = BUILD / f"functions-{target}"
+    shutil.rmtree(where, ignore_errors=True)
+    shutil.copytree(FUNCTIONS, where, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    _compile(where, target, "/var/task")
+    return where
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _prune(packages: Path) -> None:
+    """Drops what no function reads: service data, examples, scripts."""
+    for folder in (packages / "botocore" / "data").iterdir():
+        if folder.name not in SERVICES + BOTOCORE_DATA:
+            shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+    for spare in (packages / "bin", packages / "boto3" / "examples", packages / "boto3" / "data"):
+        shutil.rmtree(spare, ignore_errors=True)
+
+
+def _compile(folder: Path, target: Target, deployed_at: str) -> None:
+    """Compiles with the Python that will run it; where that one is not on this machine, Lambda compiles at every cold start."""
+    python = sys.executable if target == "local" else _lambda_python()
+    if python is None:
+        print(f"note: no Python {LAMBDA_PYTHON} on this machine, the upload has no bytecode and starts slower", file=sys.stderr)
+        return
+    options = ["--invalidation-mode", "unchecked-hash", "-q", "-s", str(folder), "-p", deployed_at]
+    subprocess.run([python, "-m", "compileall", *options, str(folder)], check=True)
+
+
+def _lambda_python() -> str | None:
+    found = subprocess.run([UV, "python", "find", LAMBDA_PYTHON], capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
+def _uv(*arguments: str, stdin: str | None = None) -> str:
+    done = subprocess.run([UV, *arguments], input=stdin, capture_output=True, text=True, cwd=ROOT, check=False)
+    if done.returncode:
+        raise SystemExit(f"uv {' '.join(arguments[:2])} failed:\n{done.stderr}")
+    return done.stdout

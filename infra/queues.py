@@ -1,0 +1,33 @@
+"""The fan-out queue, its dead-letter queue, and where stream records go that could not be delivered."""
+
+from aws_cdk import Duration
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from infra.catalog import FANOUT_TIMEOUT_S
+
+RECEIVES = 5  # attempts at a job before it is set aside
+VISIBILITY_S = 6 * FANOUT_TIMEOUT_S  # AWS: at least six times the function's timeout, or a slow job is handed out twice
+KEPT = Duration.days(14)  # SQS maximum: time to notice and redrive
+
+
+class Queues(Construct):
+    def __init__(self, scope: Construct, id: str) -> None:
+        super().__init__(scope, id)
+        self.fanout_dead = self._queue("FanoutDead")
+        self.deliver_dead = self._queue("DeliverDead")
+        self.fanout = self._queue(
+            "Fanout",
+            visibility_timeout=Duration.seconds(VISIBILITY_S),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.fanout_dead, max_receive_count=RECEIVES),
+        )
+
+    def _queue(self, id: str, **options: object) -> sqs.Queue:
+        return sqs.Queue(
+            self,
+            id,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=KEPT,
+            **options,  # type: ignore[arg-type]
+        )

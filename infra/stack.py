@@ -1,0 +1,86 @@
+"""One stack: tables, queues, functions, their event sources, the API, and what an operator needs to know of them."""
+
+from aws_cdk import CfnOutput, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk.aws_lambda_event_sources import SqsDlq
+from constructs import Construct
+
+from infra.api import Api
+from infra.functions import Functions
+from infra.queues import Queues
+from infra.settings import Settings
+from infra.tables import Tables
+
+STREAM_BATCH = 100  # records per delivery
+STREAM_RETRIES = 5
+STREAM_MAX_AGE_H = 12  # half of what a stream keeps: time to redrive
+QUEUE_BATCH = 10  # jobs per fan-out; more would need a waiting time
+FIRST_KEY = "k1"  # `kid` of the key that the stack is born with
+KEY_LENGTH = 64  # characters of A-Z a-z 0-9: 380 bits for HS256
+
+
+class Parley(Stack):
+    def __init__(self, scope: Construct, settings: Settings) -> None:
+        super().__init__(scope, settings.stack_name, description="Parley: a messaging backend")
+        tables = Tables(self, "Tables", settings)
+        queues = Queues(self, "Queues")
+        secret = secretsmanager.Secret(
+            self,
+            "TokenKeys",
+            description="Keys that sign access tokens: `current` names the one in use, every other field is a key by its kid",
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                secret_string_template=f'{{"current": "{FIRST_KEY}"}}',
+                generate_string_key=FIRST_KEY,
+                password_length=KEY_LENGTH,
+                exclude_punctuation=True,
+            ),
+            removal_policy=RemovalPolicy.RETAIN if settings.keep_data else RemovalPolicy.DESTROY,
+        )
+        functions = Functions(self, "Functions", settings, tables, queues, secret).by_name
+        self._stream_to(functions["deliver"], settings, tables, queues)
+        self._queue_to(functions["fanout"], queues)
+        api = Api(self, "Api", settings, functions)
+
+        self._output("ApiUrl", api.url)
+        self._output("ApiId", api.id)
+        for name, table in tables.by_name().items():
+            self._output(f"{name.capitalize()}Table", table.table_name)
+        for name, function in functions.items():
+            self._output(f"{name.capitalize()}Function", function.function_name)
+        self._output("TokenSecret", secret.secret_arn)
+        self._output("FanoutQueueUrl", queues.fanout.queue_url)
+        self._output("FanoutDeadQueueUrl", queues.fanout_dead.queue_url)
+        self._output("DeliverDeadQueueUrl", queues.deliver_dead.queue_url)
+        self._output("RetentionSeconds", str(settings.retention_days * 86400))
+        self._output("PushLimitMembers", str(settings.push_limit_members))
+
+    def _output(self, id: str, value: str) -> None:
+        CfnOutput(self, id, value=value)
+
+    def _stream_to(self, deliver: lambda_.Function, settings: Settings, tables: Tables, queues: Queues) -> None:
+        stream_arn = tables.messages.table_stream_arn
+        reads = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+        deliver.add_to_role_policy(iam.PolicyStatement(actions=[f"dynamodb:{action}" for action in reads], resources=[stream_arn or ""]))
+        deliver.add_to_role_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[queues.deliver_dead.queue_arn]))
+        deliver.add_event_source_mapping(
+            "Stream",
+            event_source_arn=stream_arn,
+            starting_position=lambda_.StartingPosition.TRIM_HORIZON,
+            batch_size=STREAM_BATCH,
+            max_batching_window=Duration.seconds(settings.deliver_window_seconds),
+            bisect_batch_on_error=True,
+            retry_attempts=STREAM_RETRIES,
+            max_record_age=Duration.hours(STREAM_MAX_AGE_H),
+            report_batch_item_failures=settings.partial_batches,
+            on_failure=SqsDlq(queues.deliver_dead),
+            filters=[lambda_.FilterCriteria.filter({"eventName": lambda_.FilterRule.is_equal("INSERT")})],
+        )
+
+    def _queue_to(self, fanout: lambda_.Function, queues: Queues) -> None:
+        reads = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        fanout.add_to_role_policy(iam.PolicyStatement(actions=[f"sqs:{action}" for action in reads], resources=[queues.fanout.queue_arn]))
+        fanout.add_event_source_mapping(
+            "Queue", event_source_arn=queues.fanout.queue_arn, batch_size=QUEUE_BATCH, report_batch_item_failures=True
+        )

