@@ -1,0 +1,58 @@
+"""Every test gets a Parley of its own, in process."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from moto import mock_aws
+
+from tests import world as worlds
+from tests.world import World
+
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",
+    "POWERTOOLS_SERVICE_NAME": "parley",
+}
+OURS = ("_TABLE", "_URL", "TOKEN_SECRET", "_SECONDS", "_BYTES", "_MEMBERS", "PARTIAL_BATCHES")
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No AWS setting of the machine gets in, none of a test gets out."""
+    before = dict(os.environ)
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.endswith(OURS):
+            del os.environ[name]
+    os.environ.update(ENVIRONMENT)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """An empty Parley with the app `demo`."""
+    with mock_aws():
+        worlds.forget_caches()
+        world = worlds.create()
+        world.app()
+        yield world
+    worlds.forget_caches()
+
+
+@pytest.fixture
+def alice(world: World) -> int:
+    return world.user("alice")
+
+
+@pytest.fixture
+def bob(world: World) -> int:
+    return world.user("bob")
+
+
+@pytest.fixture
+def carol(world: World) -> int:
+    return world.user("carol")
