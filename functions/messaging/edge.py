@@ -131,4 +131,4 @@ def _validated(model: type[W], fields: Mapping[str, object]) -> W:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"]).removeprefix(".")
-        raise ApiError(Code.BAD_PARAMETER, f"{field}: {first['msg'].removeprefix('Input ')}") from None
+        raise ApiError(Code.BAD_PARAMETER, f"{field}: {first['msg'].removeprefix('Input ').removeprefix('Value error, ')}") from None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from messaging import keys
 from messaging.errors import ApiError, Code
@@ -53,6 +53,15 @@ def _refused(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
+def _storable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not hold half of a surrogate pair") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
 Integer = Annotated[int, BeforeValidator(_integer)]
 Id = Annotated[Integer, Field(ge=1, le=keys.MAX_ID)]
 ConversationNumber = Annotated[Integer, Field(ge=0, le=keys.MAX_ID)]  # 0: the system conversation
@@ -101,10 +110,10 @@ class SendRequest(Wire):
     type: Annotated[Integer, Field(ge=1, le=2)]
     targets: Annotated[list[Id], BeforeValidator(_targets), Field(min_length=1)]
     content_type: Annotated[Integer, Field(ge=0, lt=len(CONTENT_TYPES))] = 0
-    content: str | None = None
-    attachment: str | None = None
-    config: str | None = None
-    ext: str | None = None
+    content: Text | None = None
+    attachment: Text | None = None
+    config: Text | None = None
+    ext: Text | None = None
     from_user_id: Id | None = None
     transaction_id: Annotated[Integer, Field(ge=-keys.MAX_ID, le=keys.MAX_ID)] | None = None
 
@@ -208,8 +217,9 @@ def conversation_view(number: int, num: int) -> dict[str, Any]:
     return flagged({"conversation_id": xid(number), "num": num})
 
 
-Role = Literal[1, 2]  # of a token: user, administrator
-USER, ADMIN = 1, 2
+Role = Literal[1, 2]
+USER: Role = 1
+ADMIN: Role = 2
 
 
 class Claims(Wire):

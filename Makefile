@@ -1,0 +1,31 @@
+# Each target is a line that calls a tool of the project's own environment, .venv, which the first one makes.
+PYTHON ?= python3
+PY := .venv/bin/python
+export PARLEY_PORT ?= 4566
+
+.PHONY: up down reset logs test check deploy
+
+up: .venv/.ready        ## start the local AWS, deploy to it, say how to call it
+	@$(PY) -m ops.local up
+
+down: .venv/.ready      ## stop the local AWS, keep what it holds
+	@$(PY) -m ops.local down
+
+reset: .venv/.ready     ## stop the local AWS, wipe what it holds
+	@$(PY) -m ops.local reset
+
+logs: .venv/.ready      ## follow the functions' logs
+	@.venv/bin/parley logs
+
+test: .venv/.ready      ## everything: style, types, unit, function, template and end-to-end tests
+	@$(PY) -m ops.check all
+
+check: .venv/.ready     ## the same without the end-to-end run
+	@$(PY) -m ops.check fast
+
+deploy: .venv/.ready    ## the checks, then cdk deploy to the AWS of your profile; STAGE=dev unless said otherwise
+	@$(PY) -m ops.deploy $(STAGE)
+
+.venv/.ready: uv.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here; Parley needs Python 3.11 or newer: make up PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) ops/bootstrap.py

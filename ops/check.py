@@ -1,0 +1,73 @@
+"""Everything that has to hold before a change lands or is deployed, one step after the other, with a summary at the end."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import typer
+
+from infra.settings import ROOT
+from ops.console import err, fail
+
+BIN = Path(sys.executable).parent
+WORKERS = "2"  # processes for the tests
+E2E_HOME = ROOT / ".local" / "e2e"
+
+Step = tuple[str, list[str | Path]]
+FAST: list[Step] = [
+    ("formatting", [BIN / "ruff", "format", "--check", "--quiet", "."]),
+    ("lint", [BIN / "ruff", "check", "--quiet", "."]),
+    ("types", [BIN / "mypy", "--no-error-summary"]),
+    ("unit, function and template tests", [BIN / "pytest", "-n", WORKERS, "-m", "not e2e", "--dist", "worksteal"]),
+]
+E2E: list[Step] = [
+    ("the local AWS, deployed anew", [sys.executable, "-m", "ops.local", "reset"]),
+    ("cdk deploy to the local AWS", [sys.executable, "-m", "ops.local", "up"]),
+    ("end-to-end tests", [BIN / "pytest", "-m", "e2e"]),
+]
+
+app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
+
+
+@app.command()
+def fast() -> None:
+    """Style, types, unit, function and template tests."""
+    run_steps(FAST, dict(os.environ))
+
+
+@app.command("all")
+def everything() -> None:
+    """The same, and an end-to-end run over HTTP on a local AWS of its own (port and folder), deployed as `make up` does."""
+    env = {**os.environ, "PARLEY_HOME": str(E2E_HOME), "PARLEY_PORT": str(_free_port())}
+    try:
+        run_steps([*FAST, *E2E], env)
+    finally:
+        subprocess.run([sys.executable, "-m", "ops.local", "down"], cwd=ROOT, env=env, capture_output=True, check=False)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run_steps(steps: list[Step], env: dict[str, str]) -> None:
+    """Runs each step in turn, its output as it comes; ends the program at the first that fails."""
+    done: list[str] = []
+    for number, (what, command) in enumerate(steps, 1):
+        err.print(f"\n[bold]{number}/{len(steps)} {what}[/bold]", markup=True)
+        started = time.monotonic()
+        failed = subprocess.run([str(part) for part in command], cwd=ROOT, env=env, check=False).returncode
+        done.append(f"{'[red]✗[/red]' if failed else '[green]✓[/green]'} {what} [dim]{time.monotonic() - started:.0f} s[/dim]")
+        if failed:
+            break
+    err.print("\n" + "\n".join(done), markup=True)
+    if failed:
+        fail(f"{what} failed, see above")
+
+
+if __name__ == "__main__":
+    app()
