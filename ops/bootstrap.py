@@ -23,11 +23,16 @@ def run(what, *command):
         stop(what + " failed, see above")
 
 
+def runs(python):
+    """Whether this is a Python, and not a version manager's signpost to one that is not there."""
+    return subprocess.call([python, "-c", ""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+
+
 def another_python():
     for minor in (13, 12, 11):
         for folder in os.environ.get("PATH", "").split(os.pathsep):
             path = os.path.join(folder, "python3.{}".format(minor))
-            if os.access(path, os.X_OK):
+            if os.access(path, os.X_OK) and runs(path):
                 return path
     return None
 
@@ -43,7 +48,8 @@ def main():
     if not os.path.exists(os.path.join(VENV, "bin", "uv")):
         run("Making .venv with Python {}.{}".format(*sys.version_info[:2]), sys.executable, "-m", "venv", "--clear", VENV)
         run("Installing uv", python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV)
-    run("Installing the locked dependencies", os.path.join(VENV, "bin", "uv"), "sync", "--frozen", "--quiet", "--python", python)
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]  # on a terminal uv shows how far it is
+    run("Installing the locked dependencies", os.path.join(VENV, "bin", "uv"), "sync", "--frozen", "--python", python, *quiet)
     with open(os.path.join(VENV, ".ready"), "w"):
         pass
 

@@ -78,7 +78,7 @@ def down() -> None:
 def reset() -> None:
     """Stops the local AWS and wipes what it holds."""
     down()
-    for name in ("state", "s3", "tmp", "parley.json", "deployed"):
+    for name in ("state", "s3", "tmp", "parley.json", "deployed", "port"):
         path = stack.home() / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     err.print("the local AWS is empty; `make up` makes a new one")
@@ -108,16 +108,14 @@ def _write(info: dict[str, Any]) -> None:
 
 
 def _alive(pid: int) -> bool:
+    """Whether the process is there and is ours: after a restart of the machine the number may be somebody else's."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+        return b"ministack" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
         pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    if Path("/proc").is_dir():
         return False
-    return not Path("/proc").is_dir()
+    return "ministack" in subprocess.run(["ps", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False).stdout
 
 
 def _running() -> int | None:
@@ -150,17 +148,20 @@ def _start(port: int, endpoint: str) -> None:
         _wait(lambda: _answers(endpoint), START_S, f"the local AWS (process {pid}) does not answer; its log: {_log()}")
         err.print(f"[green]✓[/green] The local AWS is running on {endpoint}")
         return
-    if pid:
-        down()
+    # Queue addresses hold the port, so what was stored under one port does not work under another.
+    made_for = stack.home() / "port"
+    if made_for.exists() and made_for.read_text() != str(port):
+        fail(f"what is stored here belongs to port {made_for.read_text()}: use PARLEY_PORT={made_for.read_text()}, or `make reset` first")
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             fail(f"port {port} is taken by another program; choose another one: make up PARLEY_PORT={port + 1}")
     with step(f"Starting the local AWS on {endpoint}"):
         home = stack.home()
         (home / "tmp").mkdir(parents=True, exist_ok=True)
+        made_for.write_text(str(port))
         _log().parent.mkdir(parents=True, exist_ok=True)
-        env = {name: value for name, value in stack.local_env(endpoint).items() if not name.startswith("AWS_ENDPOINT")}
-        env |= {
+        # Its functions inherit this environment: nothing of the user's is in it.
+        env = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ} | {
             "GATEWAY_PORT": str(port),
             "BIND_HOST": "127.0.0.1",
             "MINISTACK_HOST": "127.0.0.1",
