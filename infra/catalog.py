@@ -1,12 +1,13 @@
 """Which function there is, how it is reached, and exactly what it may touch. One loop (`functions.py`) deploys this table."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 FANOUT_TIMEOUT_S = 60
 ENDPOINT_TIMEOUT_S = 28  # API Gateway gives up after 29 s at the latest
 
 TableName = Literal["messages", "inbox", "dedup", "directory"]
+Grants: TypeAlias = dict[TableName, tuple[str, ...]]  # DynamoDB actions on each table
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Function:
 
     name: str
     module: str
-    tables: dict[TableName, tuple[str, ...]]
+    tables: Grants
     routes: tuple[str, ...] = ()
     enqueues: bool = False  # may put jobs on the fan-out queue
     timeout_s: int = ENDPOINT_TIMEOUT_S
@@ -25,47 +26,20 @@ class Function:
         return bool(self.routes)
 
 
+POSTING: Grants = {
+    "messages": ("Query", "PutItem"),
+    "inbox": ("BatchGetItem",),
+    "dedup": ("BatchGetItem", "PutItem", "UpdateItem"),
+    "directory": ("GetItem", "BatchGetItem"),
+}
+MARKING: Grants = {"messages": ("Query",), "inbox": ("GetItem", "UpdateItem"), "directory": ("GetItem",)}
+
 FUNCTIONS = (
-    Function(
-        "send",
-        "endpoints.send",
-        {
-            "messages": ("Query", "PutItem"),
-            "inbox": ("BatchGetItem",),
-            "dedup": ("BatchGetItem", "PutItem", "UpdateItem"),
-            "directory": ("GetItem", "BatchGetItem"),
-        },
-        ("POST /message/send", "PUT /message/send"),
-    ),
-    Function(
-        "notify",
-        "endpoints.notify",
-        {
-            "messages": ("Query", "PutItem"),
-            "inbox": ("BatchGetItem",),
-            "dedup": ("BatchGetItem", "PutItem", "UpdateItem"),
-            "directory": ("GetItem", "BatchGetItem"),
-        },
-        ("POST /message/notify", "PUT /message/notify"),
-    ),
-    Function(
-        "history",
-        "endpoints.history",
-        {"messages": ("Query",), "inbox": ("GetItem", "UpdateItem"), "directory": ("GetItem",)},
-        ("GET /message/conversation",),
-    ),
-    Function(
-        "forget",
-        "endpoints.forget",
-        {"messages": ("Query",), "inbox": ("GetItem", "UpdateItem"), "directory": ("GetItem",)},
-        ("DELETE /message/conversation",),
-    ),
-    Function(
-        "ack",
-        "endpoints.ack",
-        {"messages": ("Query",), "inbox": ("GetItem", "UpdateItem"), "directory": ("GetItem",)},
-        ("GET /message/ack",),
-    ),
+    Function("send", "endpoints.send", POSTING, ("POST /message/send", "PUT /message/send")),
+    Function("notify", "endpoints.notify", POSTING, ("POST /message/notify", "PUT /message/notify")),
+    Function("history", "endpoints.history", MARKING, ("GET /message/conversation",)),
+    Function("forget", "endpoints.forget", MARKING, ("DELETE /message/conversation",)),
+    Function("ack", "endpoints.ack", MARKING, ("GET /message/ack",)),
     Function(
         "unread",
         "endpoints.unread",
@@ -83,6 +57,4 @@ FUNCTIONS = (
 )
 
 # Only where messages expire: the newest number is then what the watermarks say.
-WITH_RETENTION: dict[str, dict[TableName, tuple[str, ...]]] = {
-    name: {"inbox": ("BatchGetItem",), "directory": ("BatchGetItem",)} for name in ("forget", "ack")
-}
+WITH_RETENTION: dict[str, Grants] = {name: {"inbox": ("BatchGetItem",), "directory": ("BatchGetItem",)} for name in ("forget", "ack")}

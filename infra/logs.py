@@ -15,5 +15,5 @@ def log_group(scope: Construct, id: str, settings: Settings, name: str) -> logs.
         id,
         log_group_name=name,
         retention=RETENTION[settings.log_retention_days],
-        removal_policy=RemovalPolicy.RETAIN if settings.keep_data else RemovalPolicy.DESTROY,
+        removal_policy=RemovalPolicy.DESTROY,  # a group left behind under its fixed name would block the next deployment
     )

@@ -8,6 +8,8 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -27,10 +29,10 @@ Target = Literal["aws", "local"]
 def layer(target: Target) -> Path:
     """The folder to upload as the dependency layer; built when the lock file or the target's Python changed."""
     requirements = _uv("export", "--frozen", "--no-default-groups", "--no-emit-project", "--no-annotate", "--no-header", "--no-hashes")
-    where = BUILD / f"layer-{target}-{_digest(target, sys.version, requirements, Path(__file__).read_text())}"
+    where = BUILD / f"layer-{target}-{_digest(requirements, *_builder(target))}"
     if not where.exists():
-        packages = where.with_suffix(".tmp") / "python"
-        shutil.rmtree(packages.parent, ignore_errors=True)
+        making = Path(tempfile.mkdtemp(dir=_made(BUILD)))
+        packages = making / "python"
         python = ["--python-version", LAMBDA_PYTHON, "--python-platform", LAMBDA_PLATFORM]
         if target == "local":
             python = ["--python", sys.executable]
@@ -38,17 +40,42 @@ def layer(target: Target) -> Path:
         _uv(*install, stdin=requirements)
         _prune(packages)
         _compile(packages, target, "/opt/python")
-        packages.parent.rename(where)
+        _publish(making, where)
     return where
 
 
 def asset(target: Target) -> Path:
-    """The folder to upload as the functions' code; built anew each time, it takes a moment."""
-    where = BUILD / f"functions-{target}"
-    shutil.rmtree(where, ignore_errors=True)
-    shutil.copytree(FUNCTIONS, where, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-    _compile(where, target, "/var/task")
+    """The folder to upload as the functions' code; built when a source changed."""
+    sources = sorted(path for path in FUNCTIONS.rglob("*.py"))
+    content = [f"{path.relative_to(FUNCTIONS)}\0{path.read_text()}" for path in sources]
+    where = BUILD / f"functions-{target}-{_digest(*content, *_builder(target))}"
+    if not where.exists():
+        making = Path(tempfile.mkdtemp(dir=_made(BUILD)))
+        shutil.copytree(FUNCTIONS, making, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"), dirs_exist_ok=True)
+        _compile(making, target, "/var/task")
+        _publish(making, where)
     return where
+
+
+def _builder(target: Target) -> tuple[str, ...]:
+    """What else than the sources decides what is built."""
+    return target, sys.version, str(_lambda_python()), Path(__file__).read_text()
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _publish(making: Path, where: Path) -> None:
+    """Gives a finished folder its name; where another process was quicker, its own is the same."""
+    making.chmod(0o755)
+    try:
+        making.rename(where)
+    except OSError:
+        shutil.rmtree(making)
+        if not where.exists():
+            raise
 
 
 def _digest(*parts: str) -> str:
@@ -74,6 +101,7 @@ def _compile(folder: Path, target: Target, deployed_at: str) -> None:
     subprocess.run([python, "-m", "compileall", *options, str(folder)], check=True)
 
 
+@cache
 def _lambda_python() -> str | None:
     found = subprocess.run([UV, "python", "find", LAMBDA_PYTHON], capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else None

@@ -8,16 +8,18 @@ from infra.catalog import FANOUT_TIMEOUT_S
 
 RECEIVES = 5  # attempts at a job before it is set aside
 VISIBILITY_S = 6 * FANOUT_TIMEOUT_S  # AWS: at least six times the function's timeout, or a slow job is handed out twice
-KEPT = Duration.days(14)  # SQS maximum: time to notice and redrive
+KEPT = Duration.days(4)
+KEPT_DEAD = Duration.days(14)  # SQS maximum, counted from when a job was first queued: ten days are left to notice and redrive
 
 
 class Queues(Construct):
     def __init__(self, scope: Construct, id: str) -> None:
         super().__init__(scope, id)
-        self.fanout_dead = self._queue("FanoutDead")
-        self.deliver_dead = self._queue("DeliverDead")
+        self.fanout_dead = self._queue("FanoutDead", retention_period=KEPT_DEAD)
+        self.deliver_dead = self._queue("DeliverDead", retention_period=KEPT_DEAD)
         self.fanout = self._queue(
             "Fanout",
+            retention_period=KEPT,
             visibility_timeout=Duration.seconds(VISIBILITY_S),
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.fanout_dead, max_receive_count=RECEIVES),
         )
@@ -28,6 +30,5 @@ class Queues(Construct):
             id,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
-            retention_period=KEPT,
             **options,  # type: ignore[arg-type]
         )

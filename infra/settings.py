@@ -30,6 +30,7 @@ class Settings(BaseModel):
     endpoint_memory_mb: Annotated[int, Field(ge=128, le=10_240)]
     worker_memory_mb: Annotated[int, Field(ge=128, le=10_240)]
     deliver_window_seconds: Annotated[int, Field(ge=0, le=300)]  # how long the stream gathers records before it delivers them
+    fanout_max_concurrency: Annotated[int, Field(ge=2, le=1000)]  # so that a busy group leaves the account's concurrency to the endpoints
     partial_batches: bool  # false where the stream's poller ignores batchItemFailures, as the local one does
 
     @model_validator(mode="after")
@@ -55,5 +56,6 @@ def load(stage: str | None = None, **overrides: Any) -> Settings:
         return Settings.model_validate({**context["defaults"], **context["stages"][stage], "stage": stage, **overrides})
     except ValidationError as error:
         first = error.errors()[0]
-        setting = ".".join(map(str, first["loc"])) or "settings"
-        raise SystemExit(f"cdk.json, stage {stage}: {setting}: {first['msg']} (got {first['input']!r})") from None
+        setting = "".join(f"{at}: " for at in first["loc"])
+        got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+        raise SystemExit(f"cdk.json, stage {stage}: {setting}{first['msg'].removeprefix('Value error, ')}{got}") from None

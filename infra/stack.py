@@ -14,16 +14,17 @@ from infra.settings import Settings
 from infra.tables import Tables
 
 STREAM_BATCH = 100  # records per delivery
-STREAM_RETRIES = 5
+STREAM_RETRIES = 100  # outlives a store that is out for a while; then a record that cannot be delivered stops holding up its shard
 STREAM_MAX_AGE_H = 12  # half of what a stream keeps: time to redrive
 QUEUE_BATCH = 10  # jobs per fan-out; more would need a waiting time
+# Changing how the secret is generated makes CloudFormation generate it anew: every token, and every key added since, would be lost.
 FIRST_KEY = "k1"  # `kid` of the key that the stack is born with
 KEY_LENGTH = 64  # characters of A-Z a-z 0-9: 380 bits for HS256
 
 
 class Parley(Stack):
     def __init__(self, scope: Construct, settings: Settings) -> None:
-        super().__init__(scope, settings.stack_name, description="Parley: a messaging backend")
+        super().__init__(scope, settings.stack_name, description="Parley: a messaging backend", termination_protection=settings.keep_data)
         tables = Tables(self, "Tables", settings)
         queues = Queues(self, "Queues")
         secret = secretsmanager.Secret(
@@ -40,7 +41,7 @@ class Parley(Stack):
         )
         functions = Functions(self, "Functions", settings, tables, queues, secret).by_name
         self._stream_to(functions["deliver"], settings, tables, queues)
-        self._queue_to(functions["fanout"], queues)
+        self._queue_to(functions["fanout"], settings, queues)
         api = Api(self, "Api", settings, functions)
 
         self._output("ApiUrl", api.url)
@@ -63,7 +64,6 @@ class Parley(Stack):
         stream_arn = tables.messages.table_stream_arn
         reads = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
         deliver.add_to_role_policy(iam.PolicyStatement(actions=[f"dynamodb:{action}" for action in reads], resources=[stream_arn or ""]))
-        deliver.add_to_role_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[queues.deliver_dead.queue_arn]))
         deliver.add_event_source_mapping(
             "Stream",
             event_source_arn=stream_arn,
@@ -78,9 +78,13 @@ class Parley(Stack):
             filters=[lambda_.FilterCriteria.filter({"eventName": lambda_.FilterRule.is_equal("INSERT")})],
         )
 
-    def _queue_to(self, fanout: lambda_.Function, queues: Queues) -> None:
+    def _queue_to(self, fanout: lambda_.Function, settings: Settings, queues: Queues) -> None:
         reads = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
         fanout.add_to_role_policy(iam.PolicyStatement(actions=[f"sqs:{action}" for action in reads], resources=[queues.fanout.queue_arn]))
         fanout.add_event_source_mapping(
-            "Queue", event_source_arn=queues.fanout.queue_arn, batch_size=QUEUE_BATCH, report_batch_item_failures=True
+            "Queue",
+            event_source_arn=queues.fanout.queue_arn,
+            batch_size=QUEUE_BATCH,
+            max_concurrency=settings.fanout_max_concurrency,
+            report_batch_item_failures=True,
         )

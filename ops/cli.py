@@ -12,12 +12,13 @@ from typing import Annotated, Any, TypeVar
 import boto3
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from messaging import directory, groups, inbox, tokens
 from messaging.errors import ApiError, Code
-from messaging.models import ADMIN, USER, Role
+from messaging.models import ADMIN, USER
 from ops import stack as stacks
 from ops.console import err, fail, out
 
@@ -85,7 +86,7 @@ def tell_all(rows: list[dict[str, Any]], as_json: bool) -> None:
     else:
         table = Table(*rows[0], box=None, pad_edge=False)
         for row in rows:
-            table.add_row(*(str(value) for value in row.values()))
+            table.add_row(*(escape(str(value)) for value in row.values()))
         out.print(table)
 
 
@@ -251,7 +252,7 @@ def group_show(group_id: int, app: App, stack: Stack = None, as_json: Json = Fal
 @token.command("create")
 def token_create(
     app: App,
-    user: Annotated[int | None, typer.Option("--user", help="Whose token.")] = None,
+    user: Annotated[int | None, typer.Option("--user", min=1, help="Whose token.")] = None,
     admin: Annotated[bool, typer.Option("--admin", help="An administrator's token.")] = False,
     expires_in: Annotated[int, typer.Option("--expires-in", help="Seconds; negative to try out expiry.")] = TOKEN_S,
     stack: Stack = None,
@@ -294,8 +295,7 @@ def token_show(text: Annotated[str, typer.Argument(metavar="TOKEN")], app: App, 
     """What a token says and whether it is good for this app."""
     stacks.connect(stack)
     claims = tokens.verify(text, app, directory.app(app)["revoked"], now_ms())
-    role: Role = claims.role
-    view = {"app_id": claims.app, "user_id": int(claims.sub), "role": "admin" if role == ADMIN else "user"}
+    view = {"app_id": claims.app, "user_id": int(claims.sub), "role": "admin" if claims.role == ADMIN else "user"}
     tell(view | {"issued_at": when(round(claims.iat * 1000)), "expires_at": when(round(claims.exp * 1000))}, as_json)
 
 

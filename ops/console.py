@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
+from rich.markup import escape
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -16,7 +17,7 @@ HEARTBEAT_S = 10  # between two signs of life where the output is no terminal
 
 
 def fail(sentence: str) -> NoReturn:
-    err.print(f"[red]parley:[/red] {sentence}", markup=True)
+    err.print(f"[red]parley:[/red] {escape(sentence)}", markup=True)
     sys.exit(1)
 
 
@@ -46,7 +47,7 @@ def run(what: str, command: Sequence[str | Path], env: Mapping[str, str], log: P
         )
         for line in process.stdout or ():
             file.write(line)
-            status.update(f"{what} [dim]{line.strip()[:100]}[/dim]")
+            status.update(f"{what} [dim]{escape(line.strip()[:100])}[/dim]")
             if not err.is_terminal and time.monotonic() - shown > HEARTBEAT_S:
                 shown = time.monotonic()
                 err.print(f"  {line.strip()[:120]}", markup=False)

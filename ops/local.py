@@ -209,7 +209,7 @@ def _fingerprint() -> str:
 
 def _deploy(endpoint: str) -> None:
     deployed, fingerprint = stack.home() / "deployed", _fingerprint()
-    if deployed.exists() and deployed.read_text() == fingerprint:
+    if deployed.exists() and deployed.read_text() == fingerprint and stack.exists(stage_settings.load(STAGE).stack_name):
         err.print("[green]✓[/green] Deployed already, nothing changed")
         return
     env, logs = cdk.environment(stack.local_env(endpoint)), stack.home() / "logs"

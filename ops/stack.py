@@ -76,6 +76,15 @@ def connect(stack: str | None) -> dict[str, str]:
     return outputs
 
 
+def exists(stack: str) -> bool:
+    """Whether the stack is there; the local AWS loses it when it is killed instead of stopped."""
+    try:
+        boto3.client("cloudformation").describe_stacks(StackName=stack)
+    except ClientError:
+        return False
+    return True
+
+
 def read_outputs(stack: str) -> dict[str, str]:
     try:
         found = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]

@@ -8,8 +8,9 @@ from messaging.models import AckQuery, Caller
 @edge.endpoint(AckQuery, "query")
 def handler(caller: Caller, request: AckQuery, now_ms: int) -> edge.Reply:
     number, msg_id = request.conversation_id, request.msg_id
+    device = {"device_sn": request.device_sn} if request.device_sn else {}
     if msg_id:
-        applied, row = inbox.acknowledge(caller.app_id, caller.user_id, number, msg_id, request.device_sn)
+        applied, row = inbox.acknowledge(caller.app_id, caller.user_id, number, msg_id, device)
         if applied or ("left_at" not in row and row.get("read_seq", 0) >= msg_id):
             return {"data": True}
     # Without a msg_id, or of a message that the Inbox does not know yet: the log tells what there is.
@@ -18,5 +19,5 @@ def handler(caller: Caller, request: AckQuery, now_ms: int) -> edge.Reply:
         raise ApiError(Code.UNKNOWN_MESSAGE, f"msg_id: conversation {number} has no message {msg_id} yet")
     if found:
         upto = {"read_seq": msg_id or newest.msg_id}
-        inbox.advance(found.conversation, caller.user_id, found.marks, upto, device_sn=request.device_sn)
+        inbox.advance(found.conversation, caller.user_id, found.marks, upto, **device)
     return {"data": True}

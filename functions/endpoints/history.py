@@ -21,15 +21,14 @@ def handler(caller: Caller, request: HistoryQuery, now_ms: int) -> edge.Reply:
 
     fitting = rules.fitting([message.text_bytes for message in messages])
     more, messages = more or fitting < len(messages), messages[:fitting]
-    if request.msg_id_start == 0:
-        _mark_fetched(caller, found, messages)
+    _mark_fetched(caller, found, messages)
     opposite_marks = rules.marks_of(opposite[0] or {}) if opposite else found.marks
     views = [message_view(message, caller.user_id, found.marks, opposite_marks) for message in messages]
     return {"data": page_view(views, messages[-1].msg_id - 1 if more else 0)}
 
 
 def _mark_fetched(caller: Caller, found: Found, messages: list[Message]) -> None:
-    """Moves `fetched_seq` where the newest page holds something of somebody else that the caller had not fetched or read."""
+    """Moves `fetched_seq` where the page holds something of somebody else that the caller had not fetched or read."""
     newest = max((message.msg_id for message in messages if message.sender != caller.user_id), default=0)
     if newest > max(found.marks.fetched_seq, found.marks.read_seq):
         inbox.advance(found.conversation, caller.user_id, found.marks, {"fetched_seq": newest})

@@ -7,6 +7,7 @@ Apps, users and groups carry `listing`, the partition of the index that lists th
 
 import re
 import time
+import uuid
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import Literal
@@ -114,9 +115,11 @@ def _profile(app_id: str, number: int, what: str, now_ms: int) -> store.Item:
 
 
 def _put(item: store.Item) -> bool:
-    """Whether the item was put: not where there is one under its key."""
+    """Whether the item was put: not where there is another one under its key. A nonce tells a repeat by the SDK from another one."""
     put, table = store.dynamodb().put_item, settings().directory_table
-    return store.attempt(put, TableName=table, Item=store.pack(item), ConditionExpression="attribute_not_exists(entity)").applied
+    item = {**item, "nonce": uuid.uuid4().hex}
+    outcome = store.attempt(put, TableName=table, Item=store.pack(item), ConditionExpression="attribute_not_exists(entity)")
+    return outcome.applied or outcome.item["nonce"] == item["nonce"]
 
 
 def _next_id(app_id: str) -> int:

@@ -11,10 +11,12 @@ from pydantic import ValidationError
 
 from messaging import directory, store, tokens
 from messaging.errors import ApiError, Code
-from messaging.models import ADMIN, Caller, DirectEvent, HttpHeaders, Wire, json_object
+from messaging.models import ADMIN, ActingHeaders, AppHeader, Caller, DirectEvent, Wire, json_object
+from messaging.rules import PARTS
 from messaging.telemetry import logger
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # of a synchronous Lambda invocation, AWS quota; API Gateway refuses larger ones with 413
+REPLACEMENT = "\ufffd"  # what API Gateway makes of bytes that are no UTF-8: what arrives with it may not be what was sent
 HEADERS = {"content-type": "application/json", "cache-control": "no-store"}
 
 Event = dict[str, Any]
@@ -39,10 +41,11 @@ def endpoint(
             http = isinstance(event, dict) and "routeKey" in event
             status, app_id = 200, None
             try:
-                caller, fields = (_from_http if http else _from_direct)(event, part, now_ms)
+                caller = _http_caller(event, now_ms) if http else _direct_caller(event)
                 app_id = caller.app_id
                 if admin_only and not caller.is_admin:
                     raise ApiError(Code.NO_PERMISSION, "access-token: an admin token is needed")
+                fields = (_http_fields if http else _direct_fields)(event, part)
                 request = _validated(model, fields)
                 if checks_user and not caller.vouched:
                     directory.require(caller.app_id, caller.user_id, "user", "user_id")
@@ -84,30 +87,43 @@ def _refusal(error: Exception, context: Any) -> ApiError:
     return ApiError(Code.INTERNAL, f"internal error, request {request_id}")
 
 
-def _from_direct(event: Any, part: str, now_ms: int) -> tuple[Caller, Mapping[str, object]]:
+def _direct_caller(event: Any) -> Caller:
     """IAM has let this caller in: an administrator of the app that it names."""
     direct = _validated(DirectEvent, event if isinstance(event, dict) else {})
     app = directory.app(direct.app_id)
-    user_id = direct.user_id or app["admin_id"]
-    return Caller(direct.app_id, user_id, True, direct.user_id is None, direct.group_id), getattr(direct, part)
+    return Caller(direct.app_id, direct.user_id or app["admin_id"], True, direct.user_id is None, direct.group_id)
 
 
-def _from_http(event: Event, part: str, now_ms: int) -> tuple[Caller, Mapping[str, object]]:
-    headers = {name.lower(): value.strip() for name, value in (event.get("headers") or {}).items()}
-    head = _validated(HttpHeaders, headers)
-    app = directory.app(head.app_id)
+def _direct_fields(event: Event, part: str) -> Mapping[str, object]:
+    fields = getattr(_validated(DirectEvent, event), part)
+    return dict(fields)
+
+
+def _http_caller(event: Event, now_ms: int) -> Caller:
+    """Who calls, in this order: the app, whether it exists, the token, then for whom and with whose rights it acts."""
+    headers = _headers(event)
+    app_id = _validated(AppHeader, headers).app_id
+    app = directory.app(app_id)
     token = headers.get("access-token")
     if not token:
         raise ApiError(Code.TOKEN_MISSING, "access-token: missing")
-    claims = tokens.verify(token, head.app_id, app.get("revoked", {}), now_ms)
+    claims = tokens.verify(token, app_id, app.get("revoked", {}), now_ms)
     own, is_admin = int(claims.sub), claims.role == ADMIN
-    if not is_admin and head.group_id is not None:
+    acting = _validated(ActingHeaders, headers)
+    if not is_admin and acting.group_id is not None:
         raise ApiError(Code.NO_PERMISSION, "group_id: only an admin token may name a group")
-    if not is_admin and head.user_id not in (None, own):
+    if not is_admin and acting.user_id not in (None, own):
         raise ApiError(Code.NO_PERMISSION, "user_id: a user token acts for its own user only")
-    user_id = head.user_id or own
-    fields = _body(event) if part == "body" else event.get("queryStringParameters") or {}
-    return Caller(head.app_id, user_id, is_admin, user_id == own, head.group_id), fields
+    user_id = acting.user_id or own
+    return Caller(app_id, user_id, is_admin, user_id == own, acting.group_id)
+
+
+def _http_fields(event: Event, part: str) -> Mapping[str, object]:
+    return _body(event) if part == "body" else event.get("queryStringParameters") or {}
+
+
+def _headers(event: Event) -> dict[str, str]:
+    return {name.lower(): value.strip() for name, value in (event.get("headers") or {}).items()}
 
 
 def _body(event: Event) -> dict[str, Any]:
@@ -117,11 +133,13 @@ def _body(event: Event) -> dict[str, Any]:
         raise ApiError(Code.MESSAGE_TOO_LARGE, f"body: larger than {MAX_BODY_BYTES} bytes", status=413)
     try:
         text = base64.b64decode(raw, validate=True).decode() if event.get("isBase64Encoded") else raw
-        if text is raw and "\ufffd" in raw:
-            raise ValueError("not UTF-8 (or a literal U+FFFD, which is what the gateway makes of that: write it as \\ufffd)")
-        return json_object(text)
+        fields = json_object(text)
     except ValueError as error:
         raise ApiError(Code.BAD_PARAMETER, f"body: must be a JSON object in UTF-8: {error}") from None
+    if text is raw and REPLACEMENT in raw:
+        damaged = next((name for name in fields if name in PARTS and REPLACEMENT in str(fields[name])), "body")
+        raise ApiError(Code.BAD_PARAMETER, f"{damaged}: must be UTF-8; a U+FFFD that is meant is written as \\ufffd")
+    return fields
 
 
 def _validated(model: type[W], fields: Mapping[str, object]) -> W:

@@ -1,6 +1,7 @@
 """Who belongs to which group. The caller's own Inbox row of the group is the membership; the Directory lists the members for fan-out.
 
-A member is listed before the row is made, and the row ends before the listing: a fan-out that meets only the listing does nothing.
+Joining makes the row, then lists the member; leaving ends the listing, then the row. So whoever belongs at the end is listed, however
+joins and leaves meet, and a listing without a row is passed over. Whatever was cut short is completed by repeating it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -54,13 +55,13 @@ def join(app_id: str, group_id: int, users: Iterable[int], now_ms: int, progress
         outcomes = store.parallel([partial(_enter, conversation, user, profile, before) for user in chunk])
         joined += [user for user, entered in zip(chunk, outcomes, strict=True) if entered]
         progress(len(chunk))
-    # What was sent while the rows were being made is in nobody's job: their numbers start from where the log is now.
+    # What was sent before a member was listed is in nobody's job for them: their numbers start from where the log is now.
     after = log.tip(conversation, now_ms)
     if after.msg_id > before.msg_id:
         missed = {"last_seq": after.msg_id, "last_at": after.sent_at, "skip_seq": after.msg_id}
-        for chunk in _chunks(joined):
+        for chunk in _chunks(users):
             store.parallel([partial(inbox.advance, conversation, user, Marks(), missed) for user in chunk])
-    _finish_crossing(conversation, joined, large, bool(profile.get("crossing")))
+    _finish_crossing(conversation, users, large)
     return joined
 
 
@@ -69,7 +70,8 @@ def leave(app_id: str, group_id: int, users: Iterable[int], now_ms: int, progres
     conversation, users = keys.group(app_id, group_id), sorted(set(users))
     directory.require(app_id, group_id, "group", "group")
     rows = store.get_many([inbox.ref(app_id, user, group_id) for user in users])
-    strangers = [user for user, row in zip(users, rows, strict=True) if not inbox.belongs(row)]
+    listed = directory.members(app_id, group_id)
+    strangers = [user for user, row in zip(users, rows, strict=True) if not inbox.belongs(row) and user not in listed]
     if strangers:
         raise ApiError(Code.NOT_A_MEMBER, f"member: not in group {group_id}: {', '.join(map(str, strangers))}")
     for chunk in _chunks(users):
@@ -77,26 +79,30 @@ def leave(app_id: str, group_id: int, users: Iterable[int], now_ms: int, progres
         progress(len(chunk))
 
 
-def _enter(conversation: Conversation, user: int, profile: store.Item, tip: Tip) -> bool:
-    """Lists the member, then makes the row, new or once more; False where the user belonged already."""
-    store.dynamodb().put_item(TableName=settings().directory_table, Item=store.pack(_listing(conversation, user)))
-    row = {"chat": "group", "join_seq": tip.msg_id, "last_seq": tip.msg_id, "last_at": tip.sent_at}
+def _enter(conversation: Conversation, user: int, profile: store.Item, newest: Tip) -> bool:
+    """Makes the row, new or once more, then lists the member; False where the user belonged already."""
+    row = {"chat": "group", "join_seq": newest.msg_id, "last_seq": newest.msg_id, "last_at": newest.sent_at}
     if profile.get("history_visible"):
         row["history_visible"] = True
     if profile.get("crossing"):
         row["by_head"] = True
     table, key = inbox.ref(conversation.app_id, user, conversation.low)
-    return store.attempt(
+    outcome = store.attempt(
         store.dynamodb().update_item,
         TableName=table,
         Key=store.pack(key),
         UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in row) + " REMOVE left_at",
-        ConditionExpression="attribute_not_exists(reader) OR attribute_exists(left_at)",
+        ConditionExpression="attribute_not_exists(reader) OR (attribute_exists(left_at) AND join_seq <= :join_seq)",
         ExpressionAttributeValues=store.pack({f":{name}": value for name, value in row.items()}),
-    ).applied
+    )
+    if not outcome.applied and not inbox.belongs(outcome.item):  # in and out again since the newest number was read
+        raise ApiError(Code.STORE_FAILED, f"member: user {user} is joining and leaving at the same time, try again")
+    store.dynamodb().put_item(TableName=settings().directory_table, Item=store.pack(_listing(conversation, user)))
+    return outcome.applied
 
 
 def _exit(conversation: Conversation, user: int, now_ms: int) -> None:
+    store.dynamodb().delete_item(TableName=settings().directory_table, Key=store.pack(_listing(conversation, user)))
     table, key = inbox.ref(conversation.app_id, user, conversation.low)
     store.attempt(
         store.dynamodb().update_item,
@@ -106,21 +112,19 @@ def _exit(conversation: Conversation, user: int, now_ms: int) -> None:
         ConditionExpression=inbox.BELONGS,
         ExpressionAttributeValues=store.pack({":now": now_ms}),
     )
-    store.dynamodb().delete_item(TableName=settings().directory_table, Key=store.pack(_listing(conversation, user)))
 
 
-def _finish_crossing(conversation: Conversation, joined: list[int], large: bool, flagged: bool) -> None:
+def _finish_crossing(conversation: Conversation, users: list[int], large: bool) -> None:
     """Lets a group that has grown past the limit be read by its head, for good.
 
-    From `crossing` on, joining makes flagged rows. Then every older row is flagged, by whoever crosses, or by the join that made it and
-    now finds that the group is crossing. Only then the writes to rows stop: a row is written, or its reader knows to look at the head.
+    From `crossing` on, joining makes flagged rows. Then every other row is flagged, by whoever crosses, or by the join that made it and
+    now finds the group crossing. Only then the writes to rows stop: a row is written, or its reader knows to look at the head.
     """
     profile = directory.require(conversation.app_id, conversation.low, "group", "group")
-    if profile.get("crossing") and not flagged:
-        _flag_rows(conversation, joined)
+    if profile.get("crossing"):
+        _flag_rows(conversation, users)
     if large and not profile.get("by_head"):
-        older = set(directory.members(conversation.app_id, conversation.low)).difference(joined)
-        _flag_rows(conversation, sorted(older))
+        _flag_rows(conversation, sorted(set(directory.members(conversation.app_id, conversation.low)).difference(users)))
         _flag_profile(conversation, "by_head")
 
 
@@ -146,7 +150,7 @@ def _flag_row(conversation: Conversation, user: int) -> None:
         TableName=table,
         Key=store.pack(key),
         UpdateExpression="SET by_head = :yes",
-        ConditionExpression="attribute_exists(reader)",
+        ConditionExpression="attribute_exists(reader) AND attribute_not_exists(by_head)",
         ExpressionAttributeValues=store.pack({":yes": True}),
     )
 

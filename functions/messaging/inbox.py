@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-from messaging import keys, rules, store
+from messaging import directory, keys, rules, store
 from messaging.errors import ApiError, Code
 from messaging.keys import Conversation
 from messaging.rules import Marks, News
@@ -40,27 +40,23 @@ def rows(app_id: str, reader: int) -> list[Row]:
 def heads(app_id: str, groups: Iterable[int]) -> dict[int, Marks]:
     """`last_seq`, `last_at` and `skip_seq` of groups that are read by their head."""
     numbers = list(groups)
-    found = store.get_many([_head(app_id, number) for number in numbers])
+    found = store.get_many([directory.ref(app_id, number) for number in numbers])
     return {number: rules.marks_of(head) for number, head in zip(numbers, found, strict=True) if head}
-
-
-def _head(app_id: str, group_id: int) -> store.Ref:
-    return settings().directory_table, {"entity": keys.entity(app_id, group_id), "facet": keys.PROFILE}
 
 
 def highest(conversation: Conversation) -> tuple[int, int]:
     """The highest `last_seq` that any watermark of the conversation names, and its time."""
     if conversation.kind == "group":
-        refs = [_head(conversation.app_id, conversation.low)]
+        refs = [directory.ref(conversation.app_id, conversation.low)]
     else:
         refs = [ref(conversation.app_id, user, conversation.number_for(user)) for user in conversation.users()]
     marks = [rules.marks_of(row) for row in store.get_many(refs) if row]
     return max(((mark.last_seq, mark.last_at) for mark in marks), default=(0, 0))
 
 
-def acknowledge(app_id: str, reader: int, number: int, msg_id: int, device_sn: int) -> store.Outcome:
+def acknowledge(app_id: str, reader: int, number: int, msg_id: int, others: Mapping[str, int]) -> store.Outcome:
     """The usual read receipt in one call: of a message that the Inbox knows. Not applied: the row as it is tells why."""
-    return _move(ref(app_id, reader, number), {"read_seq": msg_id}, {"device_sn": device_sn}, [BELONGS, "last_seq >= :read_seq"])
+    return _move(ref(app_id, reader, number), {"read_seq": msg_id}, others, [BELONGS, "last_seq >= :read_seq"])
 
 
 def advance(conversation: Conversation, reader: int, known: Marks, upto: Mapping[str, int], **others: object) -> bool:
@@ -78,7 +74,7 @@ def apply(conversation: Conversation, reader: int, news: News) -> bool:
 
 def move_head(conversation: Conversation, news: News) -> Row | None:
     """Moves a group's head as far as a delivery says; returns the group's profile, None where there is no such group."""
-    known, place = Marks(), _head(conversation.app_id, conversation.low)
+    known, place = Marks(), directory.ref(conversation.app_id, conversation.low)
     for _ in range(ADVANCE_ROUNDS):
         outcome = _move(place, rules.moves(news, known), {}, ["attribute_exists(entity)"])
         known = rules.marks_of(outcome.item)

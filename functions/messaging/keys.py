@@ -84,11 +84,16 @@ def system(app_id: str, user_id: int) -> Conversation:
 def parse(key: str) -> Conversation:
     """The conversation of a Messages key; ValueError for anything that `Conversation.key` cannot have built."""
     app_id, kind, *ids = key.split("#")
-    if kind == "user" and len(ids) == 2:
-        return Conversation(app_id, "user", int(ids[0]), int(ids[1]))
-    if kind in ("group", "system") and len(ids) == 1:
-        return Conversation(app_id, "group" if kind == "group" else "system", int(ids[0]))
-    raise ValueError(f"not a conversation: {key}")
+    numbers = [int(id) for id in ids]
+    if kind == "user" and len(numbers) == 2:
+        conversation = between(app_id, *numbers)
+    elif kind in ("group", "system") and len(numbers) == 1:
+        conversation = group(app_id, *numbers) if kind == "group" else system(app_id, *numbers)
+    else:
+        raise ValueError(f"not a conversation: {key}")
+    if conversation.key != key or conversation.low < 1:
+        raise ValueError(f"not a conversation: {key}")
+    return conversation
 
 
 def entity(app_id: str, number: int) -> str:

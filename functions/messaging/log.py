@@ -106,11 +106,6 @@ def count(conversation: Conversation, after: int, reader: int, now_ms: int) -> i
     return sum(page["Count"] for page in pages)
 
 
-def may_have_expired() -> bool:
-    """Whether messages can be gone from the log at all."""
-    return settings().retention_s > 0
-
-
 def expired(sent_at: int, now_ms: int) -> bool:
     """Whether a message sent then has expired. TTL deletion lags by up to days, so whoever reads compares."""
     expires_at = _expiry(sent_at)

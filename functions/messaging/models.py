@@ -4,13 +4,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from messaging import keys
 from messaging.errors import ApiError, Code
-from messaging.rules import CONTENT_TYPES, Marks, status, text_bytes
+from messaging.rules import CONTENT_TYPES, PARTS, Marks, status, text_bytes
 
 MAX_TARGETS = 500
 MAX_PAGE = 100  # messages
@@ -20,7 +20,13 @@ INT32 = 2**31 - 1
 
 def _integer(value: object) -> object:
     """A numeric string counts as the integer that it spells, because many clients hold ids as strings."""
-    return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,16}", value) else value
+    return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,999}", value) else value
+
+
+def _an_id(text: str) -> str:
+    if int(text) > keys.MAX_ID:
+        raise ValueError("should be an id")
+    return text
 
 
 def _targets(value: object) -> object:
@@ -30,9 +36,9 @@ def _targets(value: object) -> object:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """Exactly one JSON object: no duplicate keys, NaN, lone surrogates or text around it; ValueError, which never quotes the input."""
+    """Exactly one JSON object: no duplicate keys, no NaN, no text around it; ValueError that does not quote the input."""
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused, parse_int=_int)
     except RecursionError:
         raise ValueError("nested too deep") from None
     except json.JSONDecodeError as error:
@@ -47,6 +53,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         raise ValueError("a key occurs twice")
     return value
+
+
+def _int(digits: str) -> int:
+    if len(digits) > 999:
+        raise ValueError("a number has too many digits")
+    return int(digits)
 
 
 def _refused(constant: str) -> None:
@@ -64,9 +76,8 @@ def _storable(text: str) -> str:
 Text = Annotated[str, AfterValidator(_storable)]
 Integer = Annotated[int, BeforeValidator(_integer)]
 Id = Annotated[Integer, Field(ge=1, le=keys.MAX_ID)]
-ConversationNumber = Annotated[Integer, Field(ge=0, le=keys.MAX_ID)]  # 0: the system conversation
+IdOrZero = Annotated[Integer, Field(ge=0, le=keys.MAX_ID)]
 AppId = Annotated[str, StringConstraints(pattern=f"^{keys.APP_ID}$")]
-Position = Annotated[Integer, Field(ge=0, le=keys.MAX_ID)]  # 0: the end of the conversation
 
 
 class Wire(BaseModel):
@@ -85,10 +96,13 @@ class DirectEvent(Wire):
     body: dict[str, Any] = Field(default_factory=dict)
 
 
-class HttpHeaders(Wire):
-    """The headers of section 2 of the API; `access-token` is read where it is verified."""
-
+class AppHeader(Wire):
     app_id: AppId
+
+
+class ActingHeaders(Wire):
+    """For whom, and with whose rights, an administrator acts."""
+
     user_id: Id | None = None
     group_id: Id | None = None
 
@@ -119,19 +133,19 @@ class SendRequest(Wire):
 
 
 class HistoryQuery(Wire):
-    opposite_id: ConversationNumber
-    msg_id_start: Position = 0
+    opposite_id: IdOrZero  # 0: the system conversation
+    msg_id_start: IdOrZero = 0  # 0: the newest message
     limit: Annotated[Integer, Field(ge=1)] = 20
 
 
 class AckQuery(Wire):
-    conversation_id: ConversationNumber
-    msg_id: Position = 0
+    conversation_id: IdOrZero
+    msg_id: IdOrZero = 0  # 0: everything there is
     device_sn: Annotated[Integer, Field(ge=0, le=INT32)] = 0
 
 
 class DeleteQuery(Wire):
-    conversation_id: ConversationNumber
+    conversation_id: IdOrZero
 
 
 class UnreadQuery(Wire):
@@ -139,7 +153,13 @@ class UnreadQuery(Wire):
     cursor: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,16}-[0-9]{1,16}$")] | None = None
 
 
-class Message(BaseModel):
+class Stored(BaseModel):
+    """What we wrote ourselves; nothing of it in an error, which would end up in the log."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+
+class Message(Stored):
     """A stored message. `written_by` tells whose append took the slot: the key of a Dedup record, or a nonce."""
 
     conversation: str
@@ -157,10 +177,10 @@ class Message(BaseModel):
 
     @property
     def text_bytes(self) -> int:
-        return sum(map(text_bytes, (self.content, self.attachment, self.config, self.ext)))
+        return text_bytes({name: getattr(self, name) for name in PARTS})
 
 
-class FanoutJob(BaseModel):
+class FanoutJob(Stored):
     """One page of a group's members and how far their marks move; the body of a queue message."""
 
     conversation: str
@@ -217,16 +237,14 @@ def conversation_view(number: int, num: int) -> dict[str, Any]:
     return flagged({"conversation_id": xid(number), "num": num})
 
 
-Role = Literal[1, 2]
-USER: Role = 1
-ADMIN: Role = 2
+USER, ADMIN = 1, 2  # roles of a token
 
 
 class Claims(Wire):
     """What a token says. `iat`, `exp`: seconds since the epoch."""
 
     app: str
-    sub: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,15}$")]
-    role: Role
+    sub: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,15}$"), AfterValidator(_an_id)]
+    role: Annotated[int, Field(ge=USER, le=ADMIN)]
     iat: Annotated[int | float, Field(ge=0, allow_inf_nan=False)]
     exp: Annotated[int | float, Field(ge=0, allow_inf_nan=False)]

@@ -30,7 +30,8 @@ def post(caller: Caller, request: SendRequest, operation: Literal["send", "notif
     targets = sorted(set(request.targets))
     logs = [_conversation(caller.app_id, request.type, sender, target) for target in targets]
     transaction = keys.request(caller.app_id, sender, operation, request.transaction_id) if request.transaction_id else None
-    digest = rules.digest({"type": request.type, "targets": targets, "content_type": request.content_type, **parts})
+    meaning = {"type": request.type, "targets": targets, "content_type": request.content_type, **parts}
+    digest = rules.digest(meaning) if transaction else ""
 
     checks = _checks(caller, request.type, sender, targets)
     record = [dedup.ref(transaction)] if transaction else []

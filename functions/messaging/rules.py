@@ -45,9 +45,9 @@ class News:
     own: tuple[int, ...] = ()  # the user's own messages, ascending
 
     def merge(self, other: "News") -> "News":
-        """Watermarks are maxima: of two deliveries nothing is lost by applying both at once."""
+        """Watermarks are maxima: of two fan-outs nothing is lost by applying both at once. (Nobody's own message is in one.)"""
         newest = max(self, other, key=lambda news: news.last_seq)
-        return News(newest.last_seq, newest.last_at, max(self.skip_seq, other.skip_seq), tuple(sorted({*self.own, *other.own})))
+        return News(newest.last_seq, newest.last_at, max(self.skip_seq, other.skip_seq))
 
 
 def moves(news: News, marks: Marks) -> dict[str, int]:
@@ -99,13 +99,14 @@ def require_sendable(ctype: int, parts: Mapping[str, str | None], limit: int) ->
         raise ApiError(Code.BAD_PARAMETER, "content: a TEXT message needs a non-empty string")
     if ctype in WITH_ATTACHMENT and not parts["attachment"]:
         raise ApiError(Code.BAD_PARAMETER, f"attachment: {CONTENT_TYPES[ctype]} messages need a non-empty string")
-    size = sum(text_bytes(parts[name]) for name in PARTS)
+    size = text_bytes(parts)
     if size > limit:
         raise ApiError(Code.MESSAGE_TOO_LARGE, f"content, attachment, config and ext are {size} bytes together, the limit is {limit}")
 
 
-def text_bytes(text: str | None) -> int:
-    return len(text.encode()) if text else 0
+def text_bytes(parts: Mapping[str, str | None]) -> int:
+    """The size of a message's strings in UTF-8."""
+    return sum(len((parts[name] or "").encode()) for name in PARTS)
 
 
 def fitting(sizes: Sequence[int], budget: int = PAGE_BYTES) -> int:

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import boto3
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
 from messaging.errors import ApiError, Code
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-CALLS = 4  # attempts at one AWS call, the SDK's repeats included
+CALLS = 3  # attempts at one AWS call, the SDK's repeats included
 CONFIG = Config(
     connect_timeout=1,  # seconds
-    read_timeout=5,  # seconds; four of them and their backoff still end before the function's own timeout
+    read_timeout=3,  # seconds; two calls in a row that time out to the last still end before the function's own timeout
     retries={"mode": "standard", "total_max_attempts": CALLS},
     max_pool_connections=32,
 )
@@ -60,7 +60,7 @@ def is_outage(error: Exception) -> bool:
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return status >= 500 or error.response["Error"]["Code"] in THROTTLES
-    return isinstance(error, BotoCoreError)
+    return isinstance(error, (HTTPClientError, ConnectionError))
 
 
 def backoff(attempt: int) -> None:
@@ -72,7 +72,8 @@ def backoff(attempt: int) -> None:
 def parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
     """Runs independent calls side by side and returns their results in order.
 
-    Returns or raises only when all have ended, so that no write goes on behind a reply; of several errors the first one counts.
+    Returns or raises only when all have ended, so that no write goes on behind a reply; of several errors the first one counts. Calls
+    must not run more than one call in parallel themselves: the threads are shared.
     """
     if not calls:
         return []

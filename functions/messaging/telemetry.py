@@ -2,4 +2,4 @@
 
 from aws_lambda_powertools import Logger
 
-logger = Logger(service="parley", level="INFO", location=None)
+logger = Logger(service="parley", level="INFO", location=None, use_rfc3339=True, utc=True)  # Lambda reads level and time from it

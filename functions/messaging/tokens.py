@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from messaging import store
 from messaging.errors import ApiError, Code
-from messaging.models import Claims, Role, json_object
+from messaging.models import Claims, json_object
 from messaging.settings import settings
 
 ALGORITHM = "HS256"  # a constant: what a token says of its algorithm is not asked
@@ -22,7 +22,7 @@ CURRENT = "current"
 CACHE_S = 45  # how long the keys are taken from memory: a rotation takes effect within a minute
 REFRESH_S = 5  # an unknown `kid` has the keys fetched afresh, at most this often
 MAX_BYTES = 4096  # ours have some 300
-LEEWAY_S = 60  # how far the clock of whoever signs may be ahead
+LEEWAY_S = 5  # how far the clock of whoever signs may be ahead
 
 
 @cache
@@ -57,7 +57,7 @@ def sign(claims: Claims) -> str:
     return jwt.encode(claims.model_dump(), keys[kid], ALGORITHM, {"kid": kid})
 
 
-def issue(app_id: str, user_id: int, role: Role, lives_s: float, now_ms: int) -> str:
+def issue(app_id: str, user_id: int, role: int, lives_s: float, now_ms: int) -> str:
     """A token for this user from now on. `iat` has milliseconds, so that one issued right after a revocation is good."""
     now = now_ms / 1000
     return sign(Claims(app=app_id, sub=str(user_id), role=role, iat=now, exp=now + lives_s))
