@@ -35,7 +35,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def world() -> Iterator[World]:
     """An empty Parley with the app `demo`."""
-    with mock_aws():
+    with mock_aws(config={"core": {"reset_boto3_session": False}}):  # else boto3 loads its service models anew for each test
         worlds.forget_caches()
         world = worlds.create()
         world.app()

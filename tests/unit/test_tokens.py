@@ -1,0 +1,330 @@
+"""Tokens: what is let in, and everything that is not."""
+
+import base64
+import hashlib
+import hmac
+import json
+import random
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from aws_lambda_powertools.utilities.parameters import base as parameters
+from hypothesis import given
+from hypothesis import strategies as st
+
+from messaging import tokens
+from messaging.errors import ApiError, Code
+from messaging.models import USER, Claims
+from tests.faults.sdk import error, tampered
+from tests.world import APP, World
+
+INSTANTS = 200  # milliseconds tried
+NOW_MS = 1_795_425_121_123
+NOW_S = NOW_MS / 1000
+GOOD = {"app": APP, "sub": "7", "role": USER, "iat": NOW_S, "exp": NOW_S + 3600}
+
+
+def b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def forged(payload: str | bytes | dict[str, Any], key: str, header: dict[str, Any] | None = None, hash_: str = "sha256") -> str:
+    """A token as somebody else would make it: any header, any payload, any key."""
+    head = {"alg": "HS256", "typ": "JWT", "kid": "k1"} | (header or {})
+    text = json.dumps(payload) if isinstance(payload, dict) else payload
+    signed = b64(json.dumps(head).encode()) + "." + b64(text if isinstance(text, bytes) else text.encode())
+    return signed + "." + b64(hmac.new(key.encode(), signed.encode(), hash_).digest())
+
+
+def code_of(token: str, now_ms: int = NOW_MS, revoked: dict[str, int] | None = None, app: str = APP) -> int:
+    try:
+        tokens.verify(token, app, revoked or {}, now_ms)
+    except ApiError as refusal:
+        return refusal.code
+    return 200
+
+
+@pytest.fixture
+def key(world: World) -> str:
+    return world.keys["k1"]
+
+
+class Clock:
+    """The time that the caches see; `go(seconds)` lets it pass."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+
+    def go(self, seconds: float) -> None:
+        self.passed += seconds
+
+
+@pytest.fixture
+def clock(world: World, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+
+    class Moved(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=clock.passed)
+
+    monkeypatch.setattr(parameters, "datetime", Moved)
+    monkeypatch.setattr(tokens, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.passed))
+    return clock
+
+
+def store_keys(**keys: str) -> None:
+    [secret] = boto3.client("secretsmanager").list_secrets()["SecretList"]
+    boto3.client("secretsmanager").put_secret_value(SecretId=secret["ARN"], SecretString=json.dumps(keys))
+
+
+# --- what is let in
+
+
+def test_a_token_that_we_signed_is_read_back(world: World) -> None:
+    claims = Claims.model_validate(GOOD)
+    assert tokens.verify(tokens.sign(claims), APP, {}, NOW_MS) == claims
+
+
+def test_a_token_made_elsewhere_with_our_key_is_as_good(key: str) -> None:
+    assert code_of(forged(GOOD, key)) == 200
+
+
+def test_claims_that_we_do_not_know_are_ignored(key: str) -> None:
+    assert code_of(forged(GOOD | {"name": "Alice", "nbf": NOW_S + 99}, key)) == 200
+
+
+# --- how it is signed
+
+
+@pytest.mark.parametrize("alg", ["none", "None", "NONE", "", None, "HS384", "HS512", "RS256", "hs256", ["HS256"], {}], ids=repr)
+def test_any_algorithm_but_ours_is_refused(key: str, alg: Any) -> None:
+    assert code_of(forged(GOOD, key, {"alg": alg})) == Code.TOKEN_INVALID
+
+
+@pytest.mark.parametrize("alg", ["HS384", "HS512"])
+def test_a_token_rightly_signed_by_another_algorithm_is_refused(key: str, alg: str) -> None:
+    assert code_of(forged(GOOD, key, {"alg": alg}, alg.replace("HS", "sha"))) == Code.TOKEN_INVALID
+
+
+def test_a_token_without_a_signature_is_refused(key: str) -> None:
+    unsigned = forged(GOOD, key, {"alg": "none"}).rpartition(".")[0]
+    assert code_of(unsigned + ".") == Code.TOKEN_INVALID
+
+
+def test_another_key_is_refused(key: str) -> None:
+    assert code_of(forged(GOOD, "1" * 64)) == Code.TOKEN_INVALID
+
+
+def test_the_empty_key_is_refused(key: str) -> None:
+    assert code_of(forged(GOOD, "")) == Code.TOKEN_INVALID
+
+
+@pytest.mark.parametrize("kid", ["k2", "", "current", None, 1, ["k1"], {"k1": 1}, "../k1"], ids=repr)
+def test_a_kid_that_names_no_key_is_refused(key: str, kid: Any) -> None:
+    assert code_of(forged(GOOD, key, {"kid": kid})) == Code.TOKEN_INVALID
+
+
+def test_the_name_of_the_current_key_is_no_key(key: str) -> None:
+    assert code_of(forged(GOOD, "k1", {"kid": "current"})) == Code.TOKEN_INVALID
+
+
+def test_a_token_without_a_kid_is_refused(key: str) -> None:
+    head = b64(b'{"alg":"HS256"}') + "." + forged(GOOD, key).split(".")[1]
+    assert code_of(head + "." + b64(hmac.new(key.encode(), head.encode(), hashlib.sha256).digest())) == Code.TOKEN_INVALID
+
+
+def test_no_single_bit_of_a_token_can_be_flipped(key: str) -> None:
+    token = forged(GOOD, key)
+    for at, character in enumerate(token):
+        for bit in range(7):
+            bent = token[:at] + chr(ord(character) ^ 1 << bit) + token[at + 1 :]
+            assert code_of(bent) == Code.TOKEN_INVALID, bent
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda token: token.split(".")[0],
+        lambda token: token.rpartition(".")[0],
+        lambda token: token + ".e30",
+        lambda token: token + ".",
+        lambda token: "." + token,
+        lambda token: token.replace(".", ".."),
+        lambda token: token[:-1],
+        lambda token: "Bearer " + token,
+        lambda token: token + "\n",
+        lambda token: token + "\ud800",
+        lambda token: token + "é",
+        lambda token: "..",
+        lambda token: "é",
+        lambda token: ".",
+    ],
+    ids=range(14),
+)
+def test_a_token_of_another_shape_is_refused(key: str, shape: Callable[[str], str]) -> None:
+    assert code_of(shape(forged(GOOD, key))) == Code.TOKEN_INVALID
+
+
+def test_a_huge_token_is_refused_without_being_looked_at(key: str, world: World) -> None:
+    token = forged(GOOD | {"filler": "x" * 10_000}, key)
+    with world.calls() as calls:
+        assert code_of(token) == Code.TOKEN_INVALID
+    assert calls == []
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_refused_without_ado(text: str) -> None:
+    assert code_of(text) == Code.TOKEN_INVALID
+
+
+# --- what it says
+
+
+@pytest.mark.parametrize("claim", sorted(GOOD))
+def test_every_claim_is_needed(key: str, claim: str) -> None:
+    assert code_of(forged({name: value for name, value in GOOD.items() if name != claim}, key)) == Code.TOKEN_INVALID
+
+
+@pytest.mark.parametrize("claim", ["exp", "iat"])
+@pytest.mark.parametrize(
+    "value", ["NaN", "Infinity", "-Infinity", "1e400", "-1", "null", "true", f'"{NOW_S}"', "[]", "{}", "01", "1e"], ids=str
+)
+def test_a_time_that_is_no_time_is_refused(key: str, claim: str, value: str) -> None:
+    text = json.dumps(GOOD | {claim: 0.125}).replace("0.125", value)
+    assert code_of(forged(text, key)) == Code.TOKEN_INVALID
+
+
+@pytest.mark.parametrize("claims", [{"role": 3}, {"role": "2"}, {"sub": "0"}, {"sub": "x"}, {"sub": 7}, {"app": None}], ids=repr)
+def test_a_claim_of_another_kind_is_refused(key: str, claims: dict[str, Any]) -> None:
+    assert code_of(forged(GOOD | claims, key)) == Code.TOKEN_INVALID
+
+
+def test_a_claim_that_occurs_twice_is_refused(key: str) -> None:
+    assert code_of(forged(json.dumps(GOOD)[:-1] + ', "role": 2}', key)) == Code.TOKEN_INVALID
+
+
+@pytest.mark.parametrize("payload", ["", "null", "[]", "7", '"{}"', "{", b"\xff\xfe", b'{"a": "\xff"}', "[" * 2000], ids=repr)
+def test_a_payload_that_is_no_object_is_refused(key: str, payload: str | bytes) -> None:
+    assert code_of(forged(payload, key)) == Code.TOKEN_INVALID
+
+
+def test_a_token_of_another_app_is_refused(key: str) -> None:
+    assert code_of(forged(GOOD | {"app": "other"}, key)) == Code.TOKEN_INVALID
+    assert code_of(forged(GOOD, key), app="other") == Code.TOKEN_INVALID
+
+
+# --- when
+
+
+@pytest.mark.parametrize(("now_ms", "expected"), [(NOW_MS + 3_599_999, 200), (NOW_MS + 3_600_000, 402), (NOW_MS + 10**9, 402)])
+def test_a_token_ends_at_the_millisecond(key: str, now_ms: int, expected: int) -> None:
+    assert code_of(forged(GOOD, key), now_ms) == expected
+
+
+def test_the_signers_clock_may_be_a_little_ahead_and_no_more(key: str) -> None:
+    assert code_of(forged(GOOD | {"iat": NOW_S + tokens.LEEWAY_S}, key)) == 200
+    assert code_of(forged(GOOD | {"iat": NOW_S + tokens.LEEWAY_S + 1}, key)) == Code.TOKEN_INVALID
+    assert code_of(forged(GOOD | {"iat": 10**300}, key)) == Code.TOKEN_INVALID
+
+
+def test_a_wrongly_signed_token_that_has_expired_is_invalid_rather_than_expired(key: str) -> None:
+    assert code_of(forged(GOOD | {"exp": 1}, "1" * 64)) == Code.TOKEN_INVALID
+
+
+@pytest.mark.parametrize(("since_ms", "expected"), [(NOW_MS - 1, 200), (NOW_MS, 200), (NOW_MS + 1, 402)])
+def test_a_revocation_ends_exactly_the_tokens_issued_before_it(key: str, since_ms: int, expected: int) -> None:
+    assert code_of(forged(GOOD, key), revoked={"7": since_ms}) == expected
+
+
+def test_a_revocation_is_one_users(key: str) -> None:
+    assert code_of(forged(GOOD, key), revoked={"8": NOW_MS + 1}) == 200
+
+
+def test_a_token_issued_in_the_millisecond_of_a_revocation_is_good_whatever_the_millisecond(key: str) -> None:
+    for at_ms in random.Random(1).sample(range(NOW_MS - 10**9, NOW_MS), INSTANTS):
+        token = tokens.issue(APP, 7, USER, 3600, at_ms)
+        assert code_of(token, at_ms, {"7": at_ms}) == 200
+        assert code_of(token, at_ms, {"7": at_ms + 1}) == Code.TOKEN_EXPIRED
+
+
+# --- rotation
+
+
+def test_a_new_key_works_at_once(clock: Clock, key: str) -> None:
+    assert code_of(forged(GOOD, key)) == 200
+    clock.go(tokens.REFRESH_S + 1)
+    store_keys(current="k2", k1=key, k2="2" * 64)
+    assert code_of(forged(GOOD, "2" * 64, {"kid": "k2"})) == 200
+    assert code_of(forged(GOOD, key)) == 200
+
+
+def test_new_tokens_are_signed_with_the_new_key_at_once(clock: Clock, key: str) -> None:
+    tokens.sign(Claims.model_validate(GOOD))
+    store_keys(current="k2", k1=key, k2="2" * 64)
+    header = tokens.sign(Claims.model_validate(GOOD)).split(".")[0]
+    assert json.loads(base64.urlsafe_b64decode(header + "==="))["kid"] == "k2"
+
+
+def test_a_retired_key_is_refused_within_a_minute(clock: Clock, key: str) -> None:
+    assert code_of(forged(GOOD, key)) == 200
+    store_keys(current="k2", k2="2" * 64)
+    assert code_of(forged(GOOD, key)) == 200  # from memory
+    clock.go(60)
+    assert code_of(forged(GOOD, key)) == Code.TOKEN_INVALID
+
+
+def test_a_key_retired_right_after_a_refresh_is_refused_within_a_minute(clock: Clock, key: str) -> None:
+    assert code_of(forged(GOOD, key, {"kid": "k9"})) == Code.TOKEN_INVALID  # fetched afresh
+    store_keys(current="k2", k2="2" * 64)
+    clock.go(60)
+    assert code_of(forged(GOOD, key)) == Code.TOKEN_INVALID
+
+
+def test_unknown_kids_have_the_secret_fetched_no_more_than_once_in_a_while(clock: Clock, key: str, world: World) -> None:
+    code_of(forged(GOOD, key))
+    with world.calls() as calls:
+        for number in range(20):
+            assert code_of(forged(GOOD, key, {"kid": f"x{number}"})) == Code.TOKEN_INVALID
+    assert len(calls) <= 2  # the second where a period ends in between
+
+
+def test_a_known_key_costs_no_call(key: str, world: World) -> None:
+    code_of(forged(GOOD, key))
+    with world.calls() as calls:
+        assert code_of(forged(GOOD, key)) == 200
+    assert calls == []
+
+
+# --- the secret cannot be had
+
+
+@pytest.mark.parametrize("failure", ["AccessDeniedException", "ResourceNotFoundException", "InternalServiceError", "ThrottlingException"])
+def test_without_the_keys_nobody_gets_in(key: str, failure: str) -> None:
+    def answer(operation: str, request: dict[str, Any], perform: Callable[[], Any]) -> Any:
+        raise error(failure)
+
+    with tampered(answer):
+        assert code_of(forged(GOOD, key)) == Code.STORE_FAILED
+
+
+def test_a_secret_that_is_not_json_lets_nobody_in(key: str) -> None:
+    [secret] = boto3.client("secretsmanager").list_secrets()["SecretList"]
+    boto3.client("secretsmanager").put_secret_value(SecretId=secret["ARN"], SecretString="{broken")
+    assert code_of(forged(GOOD, key)) == Code.STORE_FAILED
+
+
+def test_an_outage_after_the_cache_time_lets_nobody_in(clock: Clock, key: str) -> None:
+    assert code_of(forged(GOOD, key)) == 200
+
+    def answer(operation: str, request: dict[str, Any], perform: Callable[[], Any]) -> Any:
+        raise error("InternalServiceError", 500)
+
+    clock.go(60)
+    with tampered(answer):
+        assert code_of(forged(GOOD, key)) == Code.STORE_FAILED

@@ -1,0 +1,365 @@
+"""The stream worker: what is in the log reaches the Inbox, whatever the stream does with its records."""
+
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from messaging import rules, settings
+from tests.faults.sdk import error, tampered
+from tests.world import Context, World
+from workers import deliver
+
+COMMAND = rules.COMMAND
+
+
+def only_inbox_of(reader: int) -> Callable[..., Any]:
+    """An Inbox that cannot be written for this reader."""
+
+    def answer(operation: str, request: dict[str, Any], perform: Callable[[], Any]) -> Any:
+        if operation == "UpdateItem" and request["Key"].get("reader", {}).get("S", "").endswith(f"#{reader}"):
+            raise error("ProvisionedThroughputExceededException")
+        return perform()
+
+    return answer
+
+
+def sequences(records: list[dict[str, Any]]) -> list[str]:
+    return [record["dynamodb"]["SequenceNumber"] for record in records]
+
+
+def failures(reply: dict[str, Any]) -> list[str]:
+    return [failure["itemIdentifier"] for failure in reply["batchItemFailures"]]
+
+
+# --- one-to-one
+
+
+def test_a_message_moves_both_sides(world: World, alice: int, bob: int) -> None:
+    world.send(alice, [bob])
+    assert world.deliver(world.stream()) == {"batchItemFailures": []}
+    [message] = world.rows("Messages")
+    delivered = {"chat": "user", "last_seq": 1, "last_at": message["sent_at"]}
+    assert world.row(bob, alice) == {"reader": f"demo#{bob}", "conversation": alice, **delivered}
+    assert world.row(alice, bob) == {"reader": f"demo#{alice}", "conversation": bob, **delivered, "read_seq": 1}
+
+
+def test_a_message_from_the_system_moves_the_recipient_only(world: World, alice: int) -> None:
+    world.direct("notify", {"app_id": "demo", "body": {"type": 1, "targets": [alice], "content": "hi"}})
+    world.drain()
+    assert [(row["reader"], row["conversation"], row["chat"]) for row in world.rows("Inbox")] == [(f"demo#{alice}", 0, "system")]
+    assert world.unread(alice) == {0: 1}
+
+
+def test_a_message_to_oneself_is_never_unread(world: World, alice: int) -> None:
+    world.send(alice, [alice])
+    world.drain()
+    assert world.unread(alice) == {alice: 0}
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_records_that_come_again_change_nothing(world: World, alice: int, bob: int, times: int) -> None:
+    world.send(alice, [bob])
+    world.send(bob, [alice])
+    world.send(alice, [bob], content_type=COMMAND)
+    records = world.stream()
+    world.deliver(records)
+    before = world.rows("Inbox")
+    for _ in range(times - 1):
+        world.deliver(records)
+        for record in records:
+            world.deliver([record])
+    assert world.rows("Inbox") == before
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=str)
+def test_the_unread_numbers_are_exact_in_whatever_order_records_come(world: World, order: tuple[int, ...]) -> None:
+    alice, bob = world.user(), world.user()
+    world.send(alice, [bob])
+    world.send(bob, [alice])
+    world.send(alice, [bob], content_type=COMMAND)
+    world.send(alice, [bob])
+    records = world.stream()
+    for at in order:
+        world.deliver([records[at]])
+    assert world.unread(bob) == {alice: 2}
+    assert world.unread(alice) == {bob: 1}
+
+
+def test_a_late_record_never_moves_a_mark_back(world: World, alice: int, bob: int) -> None:
+    for _ in range(3):
+        world.send(alice, [bob])
+    records = world.stream()
+    world.deliver(records[1:])
+    world.ack(bob, alice)
+    before = world.rows("Inbox")
+    world.deliver(records[:1])
+    assert world.row(bob, alice) == next(row for row in before if row["reader"] == f"demo#{bob}")
+    assert world.num(bob, alice) == 0
+
+
+def test_a_delivery_after_a_delete_does_not_bring_the_deleted_back(world: World, alice: int, bob: int) -> None:
+    world.send(alice, [bob])
+    records = world.stream()
+    world.forget(bob, alice)
+    world.deliver(records)
+    assert world.unread(bob) == {}
+    assert world.contents(bob, alice) == []
+
+
+def test_a_batch_costs_one_write_per_side_however_many_messages_it_holds(world: World, alice: int, bob: int) -> None:
+    for _ in range(5):
+        world.send(alice, [bob])
+    records = world.stream()
+    with world.calls() as calls:
+        world.deliver(records)
+    assert [call.operation for call in calls] == ["UpdateItem"] * 2
+
+
+def test_a_command_does_not_count(world: World, alice: int, bob: int) -> None:
+    world.send(alice, [bob], content_type=COMMAND)
+    world.drain()
+    assert world.unread(bob) == {alice: 0}
+
+
+@pytest.mark.parametrize("sent", [[0, COMMAND, 0], [COMMAND, 0, 0], [0, 0, COMMAND]], ids=str)
+def test_a_command_between_others_does_not_count(world: World, alice: int, bob: int, sent: list[int]) -> None:
+    for content_type in sent:
+        world.send(alice, [bob], content_type=content_type)
+    world.drain()
+    assert world.unread(bob) == {alice: 2}
+
+
+def test_ones_own_message_counts_for_the_other_only(world: World, alice: int, bob: int) -> None:
+    world.send(alice, [bob])
+    world.send(bob, [alice])
+    world.drain()
+    assert world.unread(bob) == {alice: 1}
+    assert world.unread(alice) == {bob: 1}
+
+
+@pytest.mark.parametrize("event", ["REMOVE", "MODIFY"])
+def test_a_message_that_expires_or_changes_is_no_news(world: World, alice: int, bob: int, event: str) -> None:
+    world.send(alice, [bob])
+    records = world.stream()
+    old = [{**record, "eventName": event} for record in records]
+    if event == "REMOVE":
+        for record in old:
+            record["dynamodb"] = {name: value for name, value in record["dynamodb"].items() if name != "NewImage"}
+    assert world.deliver(old) == {"batchItemFailures": []}
+    assert world.rows("Inbox") == []
+
+
+def test_a_batch_of_nothing_new_is_done(world: World) -> None:
+    assert deliver.handler({"Records": []}, Context()) == {"batchItemFailures": []}
+
+
+# --- failures
+
+
+def test_only_the_conversation_that_failed_comes_again(world: World, alice: int, bob: int, carol: int) -> None:
+    world.send(alice, [carol])
+    world.send(alice, [bob])
+    world.send(bob, [alice])
+    records = world.stream()
+    with tampered(only_inbox_of(carol)):
+        reply = world.deliver(records)
+    assert failures(reply) == sequences(records[:1])
+    assert world.unread(bob) == {alice: 1}
+    assert world.unread(alice) == {bob: 1, carol: 0}
+
+    assert world.deliver(records[:1]) == {"batchItemFailures": []}
+    assert world.unread(carol) == {alice: 1}
+
+
+def test_every_record_of_a_conversation_that_failed_comes_again(world: World, alice: int, bob: int) -> None:
+    world.send(alice, [bob])
+    world.send(alice, [bob])
+    records = world.stream()
+    with tampered(only_inbox_of(bob)):
+        assert sorted(failures(world.deliver(records))) == sorted(sequences(records))
+
+
+def test_a_record_of_no_conversation_fails_alone(world: World, alice: int, bob: int) -> None:
+    world.send(alice, [bob])
+    [good] = world.stream()
+    bad = json.loads(json.dumps(good, default=str))
+    bad["dynamodb"]["NewImage"]["conversation"]["S"] = "nonsense"
+    bad["dynamodb"]["SequenceNumber"] = "99"
+    assert failures(world.deliver([bad, good])) == ["99"]
+    assert world.unread(bob) == {alice: 1}
+
+
+def test_a_poller_that_knows_no_partial_failures_gets_an_error_instead(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, bob, carol = world.user(), world.user(), world.user()
+    monkeypatch.setenv("PARTIAL_BATCHES", "false")
+    settings.settings.cache_clear()
+    world.send(alice, [bob])
+    world.send(alice, [carol])
+    records = world.stream()
+    with tampered(only_inbox_of(bob)), pytest.raises(RuntimeError, match="1 records failed"):
+        world.deliver(records)
+    assert world.unread(carol) == {alice: 1}
+    assert world.deliver(records) == {"batchItemFailures": []}
+    assert world.unread(bob) == {alice: 1}
+
+
+# --- groups
+
+
+def test_a_group_message_moves_the_head_and_the_sender_and_queues_the_others(world: World, alice: int, bob: int, carol: int) -> None:
+    group = world.group(alice, bob, carol)
+    world.say(bob, group)
+    world.deliver(world.stream())
+    [message] = world.rows("Messages")
+    assert [json.loads(job["body"]) for job in world.jobs()] == [
+        {"conversation": f"demo#group#{group}", "last_seq": 1, "last_at": message["sent_at"], "skip_seq": 0, "members": [alice, carol]}
+    ]
+    head = next(item for item in world.rows("Directory") if item["entity"] == f"demo#{group}" and item["facet"] == "profile")
+    assert (head["last_seq"], head["last_at"]) == (1, message["sent_at"])
+    assert world.unread(bob) == {group: 0}
+
+
+def test_ones_own_message_is_not_unread_even_between_two_writes_of_a_delivery(world: World, alice: int, bob: int) -> None:
+    group = world.group(alice, bob)
+    world.say(bob, group)
+    world.say(alice, group)
+    numbers: list[int] = []
+
+    def watching(operation: str, request: dict[str, Any], perform: Callable[[], Any]) -> Any:
+        reply = perform()
+        if operation in ("UpdateItem", "SendMessageBatch"):
+            numbers.extend(world.num(user, group) or 0 for user in (alice, bob))
+        return reply
+
+    records = world.stream()
+    with tampered(watching):
+        world.deliver(records)
+    assert max(numbers) == 1  # the other's message, never their own
+    world.fan_out(world.jobs())
+    assert world.num(alice, group) == world.num(bob, group) == 1
+
+
+def test_a_command_moves_the_head_so_that_it_does_not_count(world: World, alice: int, bob: int) -> None:
+    group = world.group(alice, bob)
+    world.say(alice, group, content_type=COMMAND)
+    world.deliver(world.stream())
+    [job] = world.jobs()
+    assert json.loads(job["body"])["skip_seq"] == 1
+    head = next(item for item in world.rows("Directory") if item["entity"] == f"demo#{group}" and item["facet"] == "profile")
+    assert head["skip_seq"] == 1
+
+
+def test_a_batch_is_one_job_a_page_of_members_however_many_messages_it_holds(world: World, alice: int, bob: int) -> None:
+    group = world.group(alice, bob)
+    for _ in range(4):
+        world.say(alice, group)
+    world.deliver(world.stream())
+    [job] = world.jobs()
+    assert json.loads(job["body"])["last_seq"] == 4
+
+
+def test_a_group_of_more_than_a_hundred_members_makes_several_jobs(world: World, crowd: Callable[[int], list[int]]) -> None:
+    members = crowd(deliver.MEMBERS_PER_JOB + 2)
+    group = world.group(*members)
+    world.say(members[0], group)
+    world.deliver(world.stream())
+    pages = [json.loads(job["body"])["members"] for job in world.jobs()]
+    assert sorted(map(len, pages)) == [1, deliver.MEMBERS_PER_JOB]
+    assert sorted(member for page in pages for member in page) == sorted(members[1:])
+
+
+def test_a_group_with_more_jobs_than_one_batch_holds_queues_them_all(
+    world: World, crowd: Callable[[int], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "MEMBERS_PER_JOB", 1)
+    members = crowd(13)
+    group = world.group(*members)
+    world.say(members[0], group)
+    records = world.stream()
+    with world.calls() as calls:
+        world.deliver(records)
+    assert [len(call.request["Entries"]) for call in calls if call.operation == "SendMessageBatch"] == [10, 2]
+    assert len(world.jobs()) == 12
+
+
+def test_the_app_is_the_message_group_of_its_jobs(world: World, alice: int, bob: int) -> None:
+    group = world.group(alice, bob)
+    world.say(alice, group)
+    records = world.stream()
+    with world.calls() as calls:
+        world.deliver(records)
+    [entry] = next(call.request["Entries"] for call in calls if call.operation == "SendMessageBatch")
+    assert entry["MessageGroupId"] == "demo"
+
+
+def test_a_group_of_one_needs_no_job(world: World, alice: int) -> None:
+    group = world.group(alice)
+    world.say(alice, group)
+    world.deliver(world.stream())
+    assert world.jobs() == []
+    assert world.unread(alice) == {group: 0}
+
+
+def refusing(rounds: int) -> Callable[..., Any]:
+    """A queue that takes all entries but the first, for so many rounds."""
+    refused: list[dict[str, Any]] = []
+
+    def answer(operation: str, request: dict[str, Any], perform: Callable[[], Any]) -> Any:
+        if operation != "SendMessageBatch" or len(refused) == rounds:
+            return perform()
+        first, *others = request["Entries"]
+        refused.append(first)
+        request["Entries"] = others
+        failed = [{"Id": first["Id"], "SenderFault": False, "Code": "InternalError"}]
+        return {**(perform() if others else {}), "Failed": failed}
+
+    return answer
+
+
+def test_jobs_that_the_queue_refuses_are_queued_again(
+    world: World, crowd: Callable[[int], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "MEMBERS_PER_JOB", 1)
+    members = crowd(4)
+    group = world.group(*members)
+    world.say(members[0], group)
+    records = world.stream()
+    with tampered(refusing(rounds=2)):
+        assert world.deliver(records) == {"batchItemFailures": []}
+    assert sorted(json.loads(job["body"])["members"] for job in world.jobs()) == [[member] for member in members[1:]]
+
+
+def test_a_queue_that_keeps_refusing_has_the_records_come_again(world: World, alice: int, bob: int) -> None:
+    group = world.group(alice, bob)
+    world.say(alice, group)
+    records = world.stream()
+    with tampered(refusing(rounds=99)):
+        assert failures(world.deliver(records)) == sequences(records)
+    assert world.deliver(records) == {"batchItemFailures": []}
+    world.fan_out(world.jobs())
+    assert world.unread(bob) == {group: 1}
+
+
+def test_who_left_before_the_delivery_is_not_written(world: World, alice: int, bob: int) -> None:
+    group = world.group(alice, bob)
+    world.say(bob, group)
+    world.leave(group, bob)
+    before = world.row(bob, group)
+    world.drain()
+    assert world.row(bob, group) == before
+    assert world.unread(bob) == {}
+
+
+def test_a_group_that_is_gone_has_no_head_made_up(world: World, alice: int, bob: int) -> None:
+    group = world.group(alice, bob)
+    world.say(alice, group)
+    records = json.loads(json.dumps(world.stream(), default=str))
+    for record in records:
+        record["dynamodb"]["NewImage"]["conversation"]["S"] = "demo#group#987654"
+    before = world.rows("Directory")
+    assert world.deliver(records) == {"batchItemFailures": []}
+    assert world.rows("Directory") == before
+    assert world.jobs() == []
