@@ -55,12 +55,13 @@ def join(app_id: str, group_id: int, users: Iterable[int], now_ms: int, progress
         outcomes = store.parallel([partial(_enter, conversation, user, profile, before) for user in chunk])
         joined += [user for user, entered in zip(chunk, outcomes, strict=True) if entered]
         progress(len(chunk))
-    # What was sent before a member was listed is in nobody's job for them: their numbers start from where the log is now.
+    # What was sent before a member was listed is in nobody's job for them: their marks start from where the log is now. So do those of
+    # a row that was there already: the join that made it may have been cut short before it came to this.
     after = log.tip(conversation, now_ms)
-    if after.msg_id > before.msg_id:
-        missed = {"last_seq": after.msg_id, "last_at": after.sent_at, "skip_seq": after.msg_id}
-        for chunk in _chunks(users):
-            store.parallel([partial(inbox.advance, conversation, user, Marks(), missed) for user in chunk])
+    behind = users if after.msg_id > before.msg_id else sorted(set(users).difference(joined))
+    missed = {"last_seq": after.msg_id, "last_at": after.sent_at, "skip_seq": after.msg_id}
+    for chunk in _chunks(behind):
+        store.parallel([partial(inbox.advance, conversation, user, Marks(), missed) for user in chunk])
     _finish_crossing(conversation, users, large)
     return joined
 
