@@ -26,7 +26,7 @@ FAST: list[Step] = [
 E2E: list[Step] = [
     ("the local AWS, deployed anew", [sys.executable, "-m", "ops.local", "reset"]),
     ("cdk deploy to the local AWS", [sys.executable, "-m", "ops.local", "up"]),
-    ("end-to-end tests", [BIN / "pytest", "-m", "e2e"]),
+    ("end-to-end tests", [BIN / "pytest", "-m", "e2e", "tests/e2e"]),
 ]
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)

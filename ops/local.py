@@ -175,7 +175,6 @@ def _start(port: int, endpoint: str) -> None:
             "SFTP_ENABLED": "0",
             "IOT_MTLS_ENABLED": "0",
             "LAMBDA_EXECUTOR": "local",
-            "AUTH": os.environ.get("PARLEY_IAM", "false"),
             "LOG_LEVEL": "WARNING",
         }
         with _log().open("a") as log:
