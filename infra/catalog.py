@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-FANOUT_TIMEOUT_S = 60
-ENDPOINT_TIMEOUT_S = 28  # API Gateway gives up after 29 s at the latest
+TIMEOUT_S = 28  # of every function: API Gateway gives up after 29 s, and a worker's batch takes a second or two
 
 TableName = Literal["messages", "inbox", "dedup", "directory"]
 Grants: TypeAlias = dict[TableName, tuple[str, ...]]  # DynamoDB actions on each table
@@ -19,7 +18,6 @@ class Function:
     tables: Grants
     routes: tuple[str, ...] = ()
     enqueues: bool = False  # may put jobs on the fan-out queue
-    timeout_s: int = ENDPOINT_TIMEOUT_S
 
     @property
     def is_endpoint(self) -> bool:
@@ -51,9 +49,8 @@ FUNCTIONS = (
         "workers.deliver",
         {"inbox": ("UpdateItem",), "directory": ("UpdateItem", "Query")},
         enqueues=True,
-        timeout_s=120,
     ),
-    Function("fanout", "workers.fanout", {"inbox": ("UpdateItem",)}, timeout_s=FANOUT_TIMEOUT_S),
+    Function("fanout", "workers.fanout", {"inbox": ("UpdateItem",)}),
 )
 
 # Only where messages expire: the newest number is then what the watermarks say.

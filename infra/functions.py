@@ -7,7 +7,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra import package
-from infra.catalog import FUNCTIONS, WITH_RETENTION, Function
+from infra.catalog import FUNCTIONS, TIMEOUT_S, WITH_RETENTION, Function
 from infra.logs import log_group
 from infra.queues import Queues
 from infra.settings import Settings
@@ -50,7 +50,7 @@ class Functions(Construct):
             runtime=lambda_.Runtime.PYTHON_3_13,
             architecture=lambda_.Architecture.ARM_64,
             memory_size=settings.endpoint_memory_mb if row.is_endpoint else settings.worker_memory_mb,
-            timeout=Duration.seconds(row.timeout_s),
+            timeout=Duration.seconds(TIMEOUT_S),
             tracing=lambda_.Tracing.ACTIVE,
             logging_format=lambda_.LoggingFormat.JSON,
             system_log_level_v2=lambda_.SystemLogLevel.WARN,

@@ -103,6 +103,8 @@ def _compile(folder: Path, target: Target, deployed_at: str) -> None:
 
 @cache
 def _lambda_python() -> str | None:
+    if sys.version.startswith(LAMBDA_PYTHON):
+        return sys.executable
     found = subprocess.run([UV, "python", "find", LAMBDA_PYTHON], capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else None
 

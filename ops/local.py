@@ -42,8 +42,8 @@ def up() -> None:
     """Starts the local AWS, deploys to it, makes the demo apps, and says how to call it."""
     port = _port()
     endpoint = f"http://127.0.0.1:{port}"
-    _start(port, endpoint)
     stack.use_local(endpoint)
+    _start(port, endpoint)
     _deploy(endpoint)
     name = stage_settings.load(STAGE).stack_name
     outputs = stack.read_outputs(name)

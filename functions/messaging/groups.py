@@ -87,15 +87,8 @@ def _enter(conversation: Conversation, user: int, profile: store.Item, newest: T
         row["history_visible"] = True
     if profile.get("crossing"):
         row["by_head"] = True
-    table, key = inbox.ref(conversation.app_id, user, conversation.low)
-    outcome = store.attempt(
-        store.dynamodb().update_item,
-        TableName=table,
-        Key=store.pack(key),
-        UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in row) + " REMOVE left_at",
-        ConditionExpression="attribute_not_exists(reader) OR (attribute_exists(left_at) AND join_seq <= :join_seq)",
-        ExpressionAttributeValues=store.pack({f":{name}": value for name, value in row.items()}),
-    )
+    condition = "attribute_not_exists(reader) OR (attribute_exists(left_at) AND join_seq <= :join_seq)"
+    outcome = store.update(_row(conversation, user), row, condition, remove="left_at")
     if not outcome.applied and not inbox.belongs(outcome.item):  # in and out again since the newest number was read
         raise ApiError(Code.STORE_FAILED, f"member: user {user} is joining and leaving at the same time, try again")
     store.dynamodb().put_item(TableName=settings().directory_table, Item=store.pack(_listing(conversation, user)))
@@ -104,15 +97,7 @@ def _enter(conversation: Conversation, user: int, profile: store.Item, newest: T
 
 def _exit(conversation: Conversation, user: int, now_ms: int) -> None:
     store.dynamodb().delete_item(TableName=settings().directory_table, Key=store.pack(_listing(conversation, user)))
-    table, key = inbox.ref(conversation.app_id, user, conversation.low)
-    store.attempt(
-        store.dynamodb().update_item,
-        TableName=table,
-        Key=store.pack(key),
-        UpdateExpression="SET left_at = :now",
-        ConditionExpression=inbox.BELONGS,
-        ExpressionAttributeValues=store.pack({":now": now_ms}),
-    )
+    store.update(_row(conversation, user), {"left_at": now_ms}, inbox.BELONGS)
 
 
 def _finish_crossing(conversation: Conversation, users: list[int], large: bool) -> None:
@@ -130,13 +115,7 @@ def _finish_crossing(conversation: Conversation, users: list[int], large: bool) 
 
 
 def _flag_profile(conversation: Conversation, name: str) -> None:
-    table, key = directory.ref(conversation.app_id, conversation.low)
-    store.dynamodb().update_item(
-        TableName=table,
-        Key=store.pack(key),
-        UpdateExpression=f"SET {name} = :yes",
-        ExpressionAttributeValues=store.pack({":yes": True}),
-    )
+    store.update(directory.ref(conversation.app_id, conversation.low), {name: True}, "attribute_exists(entity)")
 
 
 def _flag_rows(conversation: Conversation, users: list[int]) -> None:
@@ -145,15 +124,11 @@ def _flag_rows(conversation: Conversation, users: list[int]) -> None:
 
 
 def _flag_row(conversation: Conversation, user: int) -> None:
-    table, key = inbox.ref(conversation.app_id, user, conversation.low)
-    store.attempt(
-        store.dynamodb().update_item,
-        TableName=table,
-        Key=store.pack(key),
-        UpdateExpression="SET by_head = :yes",
-        ConditionExpression="attribute_exists(reader) AND attribute_not_exists(by_head)",
-        ExpressionAttributeValues=store.pack({":yes": True}),
-    )
+    store.update(_row(conversation, user), {"by_head": True}, "attribute_exists(reader) AND attribute_not_exists(by_head)")
+
+
+def _row(conversation: Conversation, user: int) -> store.Ref:
+    return inbox.ref(conversation.app_id, user, conversation.low)
 
 
 def _listing(conversation: Conversation, user: int) -> dict[str, object]:

@@ -114,21 +114,10 @@ def _move(
     place: store.Ref, marks: Mapping[str, int], others: Mapping[str, object], conditions: list[str], read_seq_is: int | None = None
 ) -> store.Outcome:
     """One conditional write. Every mark must lie ahead of the stored one (`last_at` goes with `last_seq`)."""
-    table, key = place
-    sets = {**marks, **others}
-    values = {f":{name}": value for name, value in sets.items()}
     conditions = conditions + [f"(attribute_not_exists({mark}) OR {mark} < :{mark})" for mark in marks if mark != "last_at"]
     if read_seq_is == 0:
         conditions.append("attribute_not_exists(read_seq)")
     elif read_seq_is is not None:
         conditions.append("read_seq = :guess")
-        values[":guess"] = read_seq_is
-    return store.attempt(
-        store.dynamodb().update_item,
-        TableName=table,
-        Key=store.pack(key),
-        UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in sets),
-        ConditionExpression=" AND ".join(conditions),
-        ExpressionAttributeValues=store.pack(values),
-        ReturnValues="ALL_NEW",
-    )
+    guess = {"guess": read_seq_is} if read_seq_is else {}
+    return store.update(place, {**marks, **others}, " AND ".join(conditions), guess)

@@ -121,6 +121,20 @@ def attempt(write: Callable[..., Any], **call: Any) -> Outcome:
     return Outcome(True, unpack(reply.get("Attributes", {})))
 
 
+def update(ref: Ref, sets: Mapping[str, object], condition: str, values: Mapping[str, object] | None = None, remove: str = "") -> Outcome:
+    """Sets attributes of one item where `condition` holds; it may use each of the values as `:name`, and those of `values`."""
+    table, key = ref
+    return attempt(
+        dynamodb().update_item,
+        TableName=table,
+        Key=pack(key),
+        UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in sets) + (f" REMOVE {remove}" if remove else ""),
+        ConditionExpression=condition,
+        ExpressionAttributeValues=pack({f":{name}": value for name, value in {**sets, **(values or {})}.items()}),
+        ReturnValues="ALL_NEW",
+    )
+
+
 def get(ref: Ref) -> Item | None:
     """One item, read consistently."""
     table, key = ref
