@@ -2,4 +2,6 @@
 
 from aws_lambda_powertools import Logger
 
-logger = Logger(service="parley", level="INFO", location=None, use_rfc3339=True, utc=True)  # Lambda reads level and time from it
+# Lambda reads level and time from the line: the time has to be RFC 3339.
+logger = Logger(level="INFO", location=None, use_rfc3339=True, utc=True, serialize_stacktrace=False)
+logger.remove_keys(["service"])  # the log group says it
