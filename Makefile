@@ -3,7 +3,9 @@ PYTHON ?= python3
 PY := .venv/bin/python
 export PARLEY_PORT ?= 4566
 
-.PHONY: up down reset logs test check deploy
+STAGE ?= dev
+
+.PHONY: up down reset logs test check synth deploy
 
 up: .venv/.ready        ## start the local AWS, deploy to it, say how to call it
 	@$(PY) -m ops.local up
@@ -23,7 +25,10 @@ test: .venv/.ready      ## everything: style, types, unit, function, template an
 check: .venv/.ready     ## the same without the end-to-end run
 	@$(PY) -m ops.check fast
 
-deploy: .venv/.ready    ## the checks, then cdk deploy to the AWS of your profile; STAGE=dev unless said otherwise
+synth: .venv/.ready     ## the CloudFormation template of a stage, STAGE=dev unless said otherwise, to cdk.out; needs no AWS account
+	@$(PY) -m ops.cdk synth --quiet -c stage=$(STAGE)
+
+deploy: .venv/.ready    ## the checks, then cdk deploy of a stage to the AWS of your profile
 	@$(PY) -m ops.deploy $(STAGE)
 
 .venv/.ready: uv.lock pyproject.toml

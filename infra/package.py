@@ -11,7 +11,7 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from infra.settings import ROOT
 
@@ -95,7 +95,6 @@ def _compile(folder: Path, target: Target, deployed_at: str) -> None:
     """Compiles with the Python that will run it; where that one is not on this machine, Lambda compiles at every cold start."""
     python = sys.executable if target == "local" else _lambda_python()
     if python is None:
-        print(f"note: no Python {LAMBDA_PYTHON} on this machine, the upload has no bytecode and starts slower", file=sys.stderr)
         return
     options = ["--invalidation-mode", "unchecked-hash", "-q", "-s", str(folder), "-p", deployed_at]
     subprocess.run([python, "-m", "compileall", *options, str(folder)], check=True)
@@ -106,7 +105,10 @@ def _lambda_python() -> str | None:
     if sys.version.startswith(LAMBDA_PYTHON):
         return sys.executable
     found = subprocess.run([UV, "python", "find", LAMBDA_PYTHON], capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else None
+    if found.returncode == 0:
+        return found.stdout.strip()
+    print(f"note: no Python {LAMBDA_PYTHON} on this machine, uploads to AWS get no bytecode and start slower", file=sys.stderr)
+    return None
 
 
 def _uv(*arguments: str, stdin: str | None = None) -> str:
@@ -116,3 +118,8 @@ def _uv(*arguments: str, stdin: str | None = None) -> str:
     if done.returncode:
         raise SystemExit(f"uv {' '.join(arguments[:2])} failed:\n{done.stderr}")
     return done.stdout
+
+
+if __name__ == "__main__":  # ahead of time, so that a later `cdk synth` needs no network
+    for each in get_args(Target):
+        layer(each)

@@ -50,6 +50,7 @@ def main():
         run("Installing uv", python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV)
     quiet = [] if sys.stderr.isatty() else ["--quiet"]  # on a terminal uv shows how far it is
     run("Installing the locked dependencies", os.path.join(VENV, "bin", "uv"), "sync", "--frozen", "--python", python, *quiet)
+    run("Building the dependency layers", python, "-m", "infra.package")
     with open(os.path.join(VENV, ".ready"), "w"):
         pass
 

@@ -1,6 +1,7 @@
 """The CDK CLI, pinned and run by the Node that comes from PyPI: no Node has to be on the machine."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,3 +31,14 @@ def cli(env: Mapping[str, str], logs: Path) -> Path:
         install: list[str | Path] = ["node", npm, "install", "--no-audit", "--no-fund", "--no-save", "--prefix", where, CLI]
         run("Installing the CDK CLI", install, env, logs / "npm.log", ROOT)
     return cdk
+
+
+def main() -> None:
+    """`python -m ops.cdk synth -c stage=prod`: the pinned CLI with whatever arguments."""
+    env = environment(os.environ)
+    command = [cli(env, ROOT / ".local" / "logs"), *APP, *sys.argv[1:]]
+    sys.exit(subprocess.run([str(part) for part in command], cwd=ROOT, env=env, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()
