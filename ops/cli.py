@@ -18,6 +18,7 @@ from rich.table import Table
 
 from messaging import directory, groups, inbox, tokens
 from messaging.errors import ApiError, Code
+from messaging.keys import MAX_ID
 from messaging.models import ADMIN, USER
 from ops import stack as stacks
 from ops.console import err, fail, out
@@ -31,6 +32,8 @@ Stack = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 App = Annotated[str, typer.Option("--app", help="The app.")]
+GroupId = Annotated[int, typer.Option("--group", help="The group's id.")]
+ChosenId = Annotated[int | None, typer.Option("--id", min=1, max=MAX_ID, help="A number of your own choice.")]
 Members = Annotated[list[int] | None, typer.Option("--member", help="A user's id; may be given many times.")]
 MembersFrom = Annotated[typer.FileText | None, typer.Option("--members-from", help="A file with user ids, - for standard input.")]
 
@@ -152,7 +155,7 @@ def app_show(name: Annotated[str, typer.Argument(metavar="APP")], stack: Stack =
 def user_create(
     name: str,
     app: App,
-    id: Annotated[int | None, typer.Option("--id", min=1, max=2**53 - 1, help="A number of your own choice.")] = None,
+    id: ChosenId = None,
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
@@ -187,7 +190,7 @@ def group_create(
     member: Members = None,
     members_from: MembersFrom = None,
     history_visible: Annotated[bool, typer.Option("--history-visible", help="New members see what was said before.")] = False,
-    id: Annotated[int | None, typer.Option("--id", min=1, max=2**53 - 1, help="A number of your own choice.")] = None,
+    id: ChosenId = None,
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
@@ -203,7 +206,7 @@ def group_create(
 @group.command("add")
 def group_add(
     app: App,
-    group: Annotated[int, typer.Option("--group", help="The group's id.")],
+    group: GroupId,
     member: Members = None,
     members_from: MembersFrom = None,
     stack: Stack = None,
@@ -219,7 +222,7 @@ def group_add(
 @group.command("remove")
 def group_remove(
     app: App,
-    group: Annotated[int, typer.Option("--group", help="The group's id.")],
+    group: GroupId,
     member: Members = None,
     members_from: MembersFrom = None,
     stack: Stack = None,

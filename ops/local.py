@@ -17,6 +17,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import boto3
 import typer
 
 from infra import settings as stage_settings
@@ -31,6 +32,8 @@ from ops.console import err, fail, out, run, step
 STAGE = "local"
 START_S = 60  # until the local AWS answers
 STOP_S = 60  # until it has saved its state
+REDELIVERED_MS = 60_000  # how long before the stop a message may have been sent and not delivered
+STREAM_BATCH = 100  # records per invocation of deliver
 TOKEN_S = 30 * 86400  # how long the demo tokens are valid
 DEMO = {"demo": ("alice", "bob", "carol", "dave"), "other": ("erin", "frank", "grace", "heidi")}
 
@@ -43,7 +46,7 @@ def up() -> None:
     port = _port()
     endpoint = f"http://127.0.0.1:{port}"
     stack.use_local(endpoint)
-    _start(port, endpoint)
+    saved_at = _start(port, endpoint)
     _deploy(endpoint)
     name = stage_settings.load(STAGE).stack_name
     outputs = stack.read_outputs(name)
@@ -56,6 +59,8 @@ def up() -> None:
     }
     _write(info)
     stack.connect(None)
+    if saved_at:
+        _redeliver(outputs, int(saved_at * 1000) - REDELIVERED_MS)
     with step("Demo apps, users, groups and tokens"):
         _write(info | {"apps": [_demo(app_id, names) for app_id, names in DEMO.items()]})
     _tell(json.loads(_file().read_text()))
@@ -142,12 +147,13 @@ def _wait(until: Any, seconds: float, otherwise: str) -> None:
         time.sleep(0.1)
 
 
-def _start(port: int, endpoint: str) -> None:
+def _start(port: int, endpoint: str) -> float | None:
+    """Starts the local AWS unless it is running; returns when the state that it begins with was saved (s), None where it begins empty."""
     pid = _running()
     if pid and _pid_file().read_text().split()[1:] == [str(port)]:
         _wait(lambda: _answers(endpoint), START_S, f"the local AWS (process {pid}) does not answer; its log: {_log()}")
         err.print(f"[green]✓[/green] The local AWS is running on {endpoint}")
-        return
+        return None
     # Queue addresses hold the port, so what was stored under one port does not work under another.
     made_for = stack.home() / "port"
     if made_for.exists() and made_for.read_text() != str(port):
@@ -155,6 +161,7 @@ def _start(port: int, endpoint: str) -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             fail(f"port {port} is taken by another program; choose another one: make up PARLEY_PORT={port + 1}")
+    saved_at = _forget_stream_positions()
     with step(f"Starting the local AWS on {endpoint}"):
         home = stack.home()
         (home / "tmp").mkdir(parents=True, exist_ok=True)
@@ -195,6 +202,36 @@ def _start(port: int, endpoint: str) -> None:
             return _answers(endpoint)
 
         _wait(answers, START_S, f"the local AWS does not answer after {START_S} s; its log: {_log()}")
+    return saved_at
+
+
+def _forget_stream_positions() -> float | None:
+    """The local AWS saves how far a stream was read but not the stream: without this, it would wait for as many new records again."""
+    path = stack.home() / "state" / "lambda.json"
+    if not path.exists():
+        return None
+    saved_at, state = path.stat().st_mtime, json.loads(path.read_text())
+    state["payload"]["dynamodb_stream_positions"]["data"] = {}
+    path.write_text(json.dumps(state))
+    return saved_at
+
+
+def _redeliver(outputs: dict[str, str], since_ms: int) -> None:
+    """Delivers the latest messages again, which is harmless: those that were still in the stream when it was stopped are in no stream."""
+    pages = (
+        boto3.client("dynamodb")
+        .get_paginator("scan")
+        .paginate(
+            TableName=outputs["MessagesTable"],
+            FilterExpression="sent_at > :since",
+            ExpressionAttributeValues={":since": {"N": str(since_ms)}},
+        )
+    )
+    items = [item for page in pages for item in page["Items"]]
+    records = [{"eventName": "INSERT", "dynamodb": {"NewImage": item, "SequenceNumber": str(at)}} for at, item in enumerate(items)]
+    for at in range(0, len(records), STREAM_BATCH):
+        payload = json.dumps({"Records": records[at : at + STREAM_BATCH]}).encode()
+        boto3.client("lambda").invoke(FunctionName=outputs["DeliverFunction"], Payload=payload)
 
 
 def _fingerprint() -> str:

@@ -48,7 +48,7 @@ def _try(place: Place, news: News) -> bool:
     conversation, member = place
     try:
         inbox.apply(keys.parse(conversation), member, news)  # who has left meanwhile is passed over
-    except Exception:
+    except Exception:  # whatever it is: the job comes again, and the other members of the batch are not held up
         logger.exception("fan-out failed", extra={"conversation": conversation, "member": member})
         return False
     return True
