@@ -28,9 +28,9 @@ def tampered(answer: Answer) -> Iterator[None]:
         BaseClient._make_api_call = original  # type: ignore[attr-defined]
 
 
-def error(code: str, status: int = 400, operation: str = "Any") -> ClientError:
+def error(code: str, status: int = 400, operation: str = "Any", message: str = "no") -> ClientError:
     """What boto3 raises for an error that AWS answers with."""
-    return ClientError({"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}, operation)  # type: ignore[typeddict-item]
+    return ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}, operation)  # type: ignore[typeddict-item]
 
 
 class Crash(BaseException):

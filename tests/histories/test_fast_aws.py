@@ -1,0 +1,129 @@
+"""The fast AWS is what it stands for: the same calls get the same replies as from the full in-process AWS, through whole histories."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from messaging import keys, settings, store
+from tests.fast_aws import SCHEMAS, FastAws
+from tests.faults.sdk import tampered
+from tests.histories.test_conversations import ACTIONS, PUSH_LIMIT, Story
+from tests.world import World
+
+SEEDS = range(100, 104)
+STEPS = 60
+
+
+def told(perform: Callable[[], Any]) -> Any:
+    """The part of a reply, or of a refusal, that the functions may look at."""
+    try:
+        reply = perform()
+    except ClientError as refused:
+        return refused.response["Error"]["Code"], refused.response.get("Item")
+    if "Responses" in reply:
+        return {table: sorted(map(repr, items)) for table, items in reply["Responses"].items() if items}, reply["UnprocessedKeys"]
+    return {part: reply[part] for part in ("Item", "Items", "Count", "Attributes", "Successful", "SecretString") if part in reply}
+
+
+class Both:
+    """Asks both, and compares."""
+
+    def __init__(self, fast: FastAws) -> None:
+        self.fast = fast
+        self.compared: dict[str, int] = {}
+
+    def __call__(self, operation: str, request: dict[str, Any], perform: Callable[[], Any]) -> Any:
+        if not hasattr(self.fast, f"_{operation}"):
+            return perform()  # what the tests themselves ask: the stream, the queue's messages
+        ours = told(lambda: self.fast.perform(operation, request))
+        replies: list[Any] = []
+
+        def real() -> Any:
+            replies.append(perform())
+            return replies[0]
+
+        theirs = told(real)
+        if operation == "SendMessageBatch":
+            ours = theirs = None  # message ids are the queue's own; bodies are compared at the end
+        if operation == "Query" and request.get("Select") == "COUNT":
+            theirs.pop("Items", None)
+        assert ours == theirs, f"{operation} {request}"
+        self.compared[operation] = self.compared.get(operation, 0) + 1
+        return replies[0] if replies else perform()  # a refused write is refused again
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_history_gets_the_same_replies(world: World, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setenv("PUSH_LIMIT_MEMBERS", str(PUSH_LIMIT))
+    settings.settings.cache_clear()
+    both = Both(FastAws(world.keys))
+    for name in SCHEMAS:
+        for page in store.dynamodb().get_paginator("scan").paginate(TableName=name):
+            for item in page["Items"]:
+                both.fast.perform("PutItem", {"TableName": name, "Item": item})
+    with tampered(both):
+        story = Story(world, random.Random(seed))
+        for act in story.rng.choices(list(ACTIONS), list(ACTIONS.values()), k=STEPS):
+            act(story)
+        story.drain()
+        story.require_exact()
+    assert {"GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "SendMessageBatch"} <= set(both.compared)
+    for name in SCHEMAS:
+        assert [store.unpack(item) for item in both.fast.perform("Scan", {"TableName": name})["Items"]] != []
+        ours = sorted(repr(sorted(item.items())) for item in map(store.unpack, both.fast.tables[name].values()))
+        assert ours == sorted(repr(sorted(item.items())) for item in world.rows(name))
+
+
+def put(fast: FastAws, seq: int) -> None:
+    fast.perform("PutItem", {"TableName": "Messages", "Item": store.pack({"conversation": "c", "msg_id": seq})})
+
+
+@pytest.mark.usefixtures("world")
+def test_a_read_that_is_not_consistent_may_be_stale_and_a_consistent_one_never_is() -> None:
+    fast = FastAws({})
+    put(fast, 1)
+    fast.mark()
+    put(fast, 2)
+    key = store.pack({"conversation": "c", "msg_id": 2})
+    query = {"KeyConditionExpression": "conversation = :c", "ExpressionAttributeValues": store.pack({":c": "c"})}
+    for consistent, found in ((False, 1), (True, 2)):
+        asked = {"TableName": "Messages", "ConsistentRead": consistent}
+        assert fast.perform("Query", {**asked, **query}, stale=True)["Count"] == found
+        assert ("Item" in fast.perform("GetItem", {**asked, "Key": key}, stale=True)) is consistent
+        batch = fast.perform("BatchGetItem", {"RequestItems": {"Messages": {"Keys": [key], "ConsistentRead": consistent}}}, stale=True)
+        assert len(batch["Responses"]["Messages"]) == found - 1
+
+
+@pytest.mark.usefixtures("world")
+def test_a_page_that_ends_at_its_limit_names_a_next_one_even_if_nothing_follows() -> None:
+    fast = FastAws({})
+    put(fast, 1)
+    query = {
+        "TableName": "Messages",
+        "KeyConditionExpression": "conversation = :c",
+        "ExpressionAttributeValues": store.pack({":c": "c"}),
+    }
+    page = fast.perform("Query", {**query, "Limit": 1})
+    assert store.unpack(page["LastEvaluatedKey"]) == {keys.MESSAGES.partition: "c", "msg_id": 1}
+    assert fast.perform("Query", {**query, "ExclusiveStartKey": page["LastEvaluatedKey"]}) == {"Count": 0, "Items": []}
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_"),
+    [
+        ("UpdateItem", {"UpdateExpression": "SET a = :a", "ExpressionAttributeValues": {":a": {"N": "1"}, ":b": {"N": "1"}}}),
+        ("UpdateItem", {"UpdateExpression": "SET a.b = :a", "ExpressionAttributeValues": {":a": {"N": "1"}}}),
+        ("BatchGetItem", {"RequestItems": {"Dedup": {"Keys": [{"dedup_key": {"S": "1"}}] * 2}}}),
+        ("BatchGetItem", {"RequestItems": {"Dedup": {"Keys": [{"dedup_key": {"S": str(n)}} for n in range(101)]}}}),
+        ("PutItem", {"Item": {"dedup_key": {"S": "1"}, "big": {"S": "x" * 410_000}}}),
+    ],
+    ids=["unused value", "no such path", "a key twice", "101 keys", "400 KB"],
+)
+@pytest.mark.usefixtures("world")
+def test_what_aws_refuses_is_refused(operation: str, request_: dict[str, Any]) -> None:
+    place = {"TableName": "Dedup", "Key": {"dedup_key": {"S": "1"}}} if operation == "UpdateItem" else {"TableName": "Dedup"}
+    with pytest.raises(ClientError, match="ValidationException"):
+        FastAws({}).perform(operation, {**place, **request_})
