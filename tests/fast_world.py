@@ -55,7 +55,7 @@ class FastWorld(World):
         self.caught: list[str] = []  # what the functions logged as an exception
         self.broken: list[str] = []  # writes that must never be
         self.aws.wrote = self._require_forward
-        self._nonces = itertools.count()
+        self.nonces: Iterator[int] = itertools.count()
 
     def moment(self) -> Moment:
         return Moment(self.aws.snapshot(), self.streamed, self.now_ms)
@@ -77,7 +77,7 @@ class FastWorld(World):
 
     def jobs(self) -> list[dict[str, Any]]:
         bodies, self.aws.bodies = self.aws.bodies, []
-        return [{"messageId": str(next(self._nonces)), "body": body, "attributes": {}} for body in bodies]
+        return [{"messageId": str(next(self.nonces)), "body": body, "attributes": {}} for body in bodies]
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         return [store.unpack(item) for _, item in sorted(self.aws.tables[table].items())]
@@ -113,7 +113,7 @@ class FastWorld(World):
 
     def _uuid4(self) -> Any:
         class Nonce:
-            hex = f"nonce-{next(self._nonces)}"
+            hex = f"nonce-{next(self.nonces)}"
 
         return Nonce
 
