@@ -45,6 +45,7 @@ class View:
     num: int | None  # the unread number in the list; None: not in the list
     read: int = 0  # the reader's read mark
     after: int = 0  # messages up to here are not for this reader: joined or deleted later
+    delivered: int | None = None  # the newest message that the reader's row, or the group's head, knows; None: not looked at
 
     @property
     def messages(self) -> list[Seen]:
@@ -77,6 +78,8 @@ def _lists(views: Iterable[View]) -> Iterable[str]:
             yield f"undelivered: {_who(view)} has {len(view.messages)} messages and no entry in the list"
         if not view.messages and view.num is not None:
             yield f"ghost: {_who(view)} has an entry in the list and no message"
+        if view.messages and view.delivered not in (None, view.messages[0].msg_id):
+            yield f"half delivered: {_who(view)} has messages up to {view.messages[0].msg_id}, the list knows {view.delivered}"
         recount = sum(message.counts and message.msg_id > view.read and message.sender != view.reader for message in view.messages)
         if view.num is not None and view.num != recount:
             yield f"miscounted: {_who(view)} is told {view.num} unread, a recount says {recount}"

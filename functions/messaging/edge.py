@@ -22,6 +22,7 @@ HEADERS = {"content-type": "application/json", "cache-control": "no-store"}
 Event = dict[str, Any]
 Reply = dict[str, Any]  # `data`, and top-level fields beside it
 W = TypeVar("W", bound=Wire)
+P = TypeVar("P", dict[str, Any], str)
 
 
 def endpoint(
@@ -119,16 +120,24 @@ def _http_caller(event: Event, now_ms: int) -> Caller:
 
 
 def _http_fields(event: Event, part: str) -> Mapping[str, object]:
-    return _body(event) if part == "body" else event.get("queryStringParameters") or {}
+    return _body(event) if part == "body" else _part(event, "queryStringParameters", dict)
 
 
 def _headers(event: Event) -> dict[str, str]:
-    return {name.lower(): value.strip() for name, value in (event.get("headers") or {}).items()}
+    return {name.lower(): str(value).strip() for name, value in _part(event, "headers", dict).items() if value is not None}
+
+
+def _part(event: Event, name: str, kind: type[P]) -> P:
+    """A part of an HTTP event. API Gateway sends it as a `kind` or not at all; who invokes the function directly may send anything."""
+    part = event.get(name)
+    if not isinstance(part, kind | None):
+        raise ApiError(Code.BAD_PARAMETER, f"{name}: not as API Gateway sends it")
+    return part or kind()
 
 
 def _body(event: Event) -> dict[str, Any]:
     """The body as a JSON object, under any content type. What is not exactly JSON in UTF-8 is refused as a whole."""
-    raw = event.get("body") or ""
+    raw = _part(event, "body", str)
     if len(raw) > MAX_BODY_BYTES:
         raise ApiError(Code.MESSAGE_TOO_LARGE, f"body: larger than {MAX_BODY_BYTES} bytes", status=413)
     try:

@@ -61,10 +61,10 @@ def _try(key: str, records: list[Record]) -> list[str]:
 
 
 def _deliver(conversation: Conversation, records: list[Record]) -> None:
-    # Who wrote moves first: nobody's own message is counted as unread, not even for a moment.
     writers = {record.sender for record in records if record.sender}
-    readers = writers if conversation.kind == "group" else {*conversation.users()}
-    for reader in sorted(readers, key=lambda user: user not in writers):
+    # Of a group, who wrote moves before the head and the others: nobody's own message is counted, not even for a moment.
+    readers = writers if conversation.kind == "group" else conversation.users()
+    for reader in readers:
         inbox.apply(conversation, reader, _news(records, reader))
     if conversation.kind == "group":
         news = _news(records, None)

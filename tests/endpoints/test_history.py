@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from messaging import settings, store
+from messaging import rules, settings, store
 from messaging.directory import ADMINISTRATOR_ID
 from tests.endpoints.refusals import assert_refused
 from tests.world import World
@@ -226,6 +226,13 @@ def test_a_page_of_big_messages_fits_a_reply_and_the_next_continues_exactly(worl
         ids += _ids(page)
         start, last = page["next_msg_id"], page["is_last"]
     assert ids == list(range(33, 0, -1))
+
+
+def test_a_page_of_a_little_more_than_fits_a_reply_is_not_the_last(world: World, alice: int, bob: int) -> None:
+    count = rules.PAGE_BYTES // (32 * 1024) + 2  # less than the megabyte at which DynamoDB ends a page
+    for _ in range(count):
+        world.send(alice, [bob], content="x" * 32 * 1024)
+    assert len(world.contents(bob, alice, limit=100)) == count
 
 
 # --- parameters

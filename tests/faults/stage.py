@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from messaging import rules
+from messaging import directory, rules, store
 from messaging.models import USER
 from tests.checker import Ask, Seen, View, violations
 from tests.fast_world import FastWorld, Moment, fast_world
@@ -81,7 +81,9 @@ class Stage:
             rows = {row["conversation"]: row for row in self.world.rows("Inbox") if row["reader"] == f"{APP}#{user}"}
             groups = [self.small, self.large] if user != self.dave else [self.large]
             for number in [*self.users, *groups, 0]:
-                marks = rules.marks_of(rows.get(number, {}))
+                row = rows.get(number, {})
+                marks = rules.marks_of(row)
+                head = rules.marks_of(store.get(directory.ref(APP, number)) or {}) if row.get("by_head") else marks
                 yield View(
                     log=self.log(user, number) if number else ("system", user),
                     reader=user,
@@ -89,6 +91,7 @@ class Stage:
                     num=listed.pop(number, None),
                     read=marks.read_seq,
                     after=max(marks.cut_seq, marks.join_seq),
+                    delivered=max(marks.last_seq, head.last_seq),
                 )
             assert listed == {}, f"user {user} has conversations of strangers: {listed}"
 

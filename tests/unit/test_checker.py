@@ -88,6 +88,10 @@ def undelivered(asks: list[Ask], views: list[View]) -> None:
     views[0].num = None
 
 
+def half_delivered(asks: list[Ask], views: list[View]) -> None:
+    views[0].delivered = 2
+
+
 def a_ghost(asks: list[Ask], views: list[View]) -> None:
     views[0].pages, views[0].after, views[0].num = [[]], 3, 0
 
@@ -128,6 +132,7 @@ ANOMALIES: dict[Callable[[list[Ask], list[View]], None], str] = {
     divided: "divided",
     behind: "behind",
     undelivered: "undelivered",
+    half_delivered: "half delivered",
     a_ghost: "ghost",
     miscounted: "miscounted",
     own_messages_counted: "miscounted",

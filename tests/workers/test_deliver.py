@@ -222,7 +222,12 @@ def test_a_group_message_moves_the_head_and_the_sender_and_queues_the_others(wor
     assert world.unread(bob) == {group: 0}
 
 
-def test_ones_own_message_is_not_unread_even_between_two_writes_of_a_delivery(world: World, alice: int, bob: int) -> None:
+@pytest.mark.parametrize("push_limit", [500, 1], ids=["written", "read by its head"])
+def test_ones_own_message_is_not_unread_even_between_two_writes_of_a_delivery(
+    world: World, alice: int, bob: int, monkeypatch: pytest.MonkeyPatch, push_limit: int
+) -> None:
+    monkeypatch.setenv("PUSH_LIMIT_MEMBERS", str(push_limit))
+    settings.settings.cache_clear()
     group = world.group(alice, bob)
     world.say(bob, group)
     world.say(alice, group)

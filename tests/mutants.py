@@ -1,0 +1,559 @@
+"""The tests are tested: known wrong versions of the code, each of which a named test must kill.
+
+    python -m tests.mutants            all of them, with a table at the end
+    python -m tests.mutants --some 5   five, other ones from hour to hour
+
+Each is applied to a copy of the project under `.local/mutants`; there its test has to fail. First the tests have to pass as the code is.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+
+from infra.settings import ROOT
+from ops.console import err, fail, out
+
+HOME = ROOT / ".local" / "mutants"
+PROCESSES = 2
+TIMEOUT_S = 300
+FAILED = 1  # pytest's exit code where tests ran and some failed; any other means that the mutant could not even run
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".local", "cdk.out", "__pycache__", ".*_cache", ".hypothesis")
+
+
+class Mutant(NamedTuple):
+    """What is wrong, where, and which test must notice it. `edits`: each text that occurs once, and what takes its place."""
+
+    wrong: str
+    file: str
+    edits: tuple[tuple[str, str], ...]
+    killer: str
+
+
+def mutant(wrong: str, file: str, old: str, new: str, killer: str) -> Mutant:
+    return Mutant(wrong, f"functions/{file}.py", ((old, new),), f"tests/{killer}")
+
+
+SINGLE = "faults/test_every_fault.py::test_no_single_fault_loses_doubles_or_halves_anything"
+PAIR = "faults/test_every_fault.py::test_no_pair_of_faults_loses_doubles_or_halves_anything"
+APPEND = "histories/test_appending.py::test_every_interleaving_stores_the_message_once"
+
+MUTANTS = (
+    # --- append and dedup
+    Mutant(
+        "a slot is filled before it is reserved",
+        "functions/messaging/posting.py",
+        (
+            ("        if transaction:\n            slots = dedup.reserve(transaction, digest, slots, now_ms)\n", "        fresh = True\n"),
+            ("    slots = dedup.slots_of(found[-1]", "    fresh = False\n    slots = dedup.slots_of(found[-1]"),
+            (
+                "    return [numbers[target] for target in request.targets]",
+                "    if transaction and fresh:\n        dedup.reserve(transaction, digest, numbers, now_ms)\n"
+                "    return [numbers[target] for target in request.targets]",
+            ),
+            ("relocate = partial(dedup.relocate, transaction, digest, target) if transaction else None", "relocate = None"),
+        ),
+        f"tests/{SINGLE}[send to one-until_answered-with a rival]",
+    ),
+    mutant(
+        "any taken slot counts as our own message",
+        "messaging/log",
+        'if outcome.applied or outcome.item["written_by"] == message.written_by:',
+        "if outcome.applied or outcome.item:",
+        f"{PAIR}[send to one-until_answered-with a rival, backwards]",
+    ),
+    mutant(
+        "a message is put without a condition",
+        "messaging/log",
+        'ConditionExpression="attribute_not_exists(conversation)"',
+        'ConditionExpression="attribute_not_exists(conversation) OR attribute_exists(conversation)"',
+        f"{SINGLE}[send to one-until_answered-with a rival]",
+    ),
+    mutant(
+        "our own message in the slot is not recognised",
+        "messaging/log",
+        'if outcome.applied or outcome.item["written_by"] == message.written_by:',
+        "if outcome.applied:",
+        f"{SINGLE}[send to one-until_answered-alone]",
+    ),
+    mutant(
+        "every message without a transaction_id has the same owner",
+        "messaging/posting",
+        "written_by = transaction or uuid.uuid4().hex",
+        'written_by = transaction or ""',
+        "histories/test_appending.py::test_requests_in_any_order_of_their_calls_are_stored_once_each",
+    ),
+    mutant(
+        "a reservation is moved without its condition",
+        "messaging/dedup",
+        'ConditionExpression="digest = :digest AND slots.#target = :old"',
+        'ConditionExpression="digest = :digest AND (slots.#target = :old OR attribute_exists(dedup_key))"',
+        "histories/test_appending.py::test_requests_in_any_order_of_their_calls_are_stored_once_each",
+    ),
+    mutant(
+        "a lost race takes the next slot without moving the reservation",
+        "messaging/log",
+        "slot = relocate(slot, newest.msg_id + 1) if relocate else newest.msg_id + 1",
+        "slot = newest.msg_id + 1",
+        f"{PAIR}[send to one-until_answered-with a rival, backwards]",
+    ),
+    mutant(
+        "an append that lost every race is answered as done",
+        "messaging/log",
+        '    raise ApiError(Code.TOO_MANY_REQUESTS, "too many messages into this conversation at once, send again")',
+        "    return slot",
+        "faults/test_races.py::test_a_send_that_lost_too_many_races_is_refused_and_not_stored",
+    ),
+    mutant(
+        "negative transaction_ids are not counted",
+        "messaging/posting",
+        "if request.transaction_id else None",
+        "if request.transaction_id and request.transaction_id > 0 else None",
+        "endpoints/test_send.py::test_every_other_integer_is_a_transaction_id",
+    ),
+    mutant(
+        "a reservation overwrites an earlier one",
+        "messaging/dedup",
+        'ConditionExpression="attribute_not_exists(dedup_key) OR expires_at <= :now"',
+        'ConditionExpression="attribute_not_exists(dedup_key) OR expires_at <= :now OR attribute_exists(dedup_key)"',
+        "faults/test_races.py::test_a_duplicate_at_any_moment_of_a_request_is_the_same_message",
+    ),
+    mutant(
+        "an expired record that TTL has not deleted still counts",
+        "messaging/dedup",
+        "if not record or record[keys.EXPIRES_AT] * 1000 <= now_ms:",
+        "if not record:",
+        "endpoints/test_send.py::test_a_transaction_id_is_free_again_after_24_hours_with_its_row_still_there",
+    ),
+    mutant(
+        "the digest is not compared",
+        "messaging/dedup",
+        'if record["digest"] != digest:',
+        "if not digest:",
+        "endpoints/test_send.py::test_the_same_transaction_id_with_other_content_is_refused",
+    ),
+    mutant(
+        "send and notify share their transaction_ids",
+        "messaging/keys",
+        'return f"{app_id}#{sender}#{operation}#{transaction_id}"',
+        'return f"{app_id}#{sender}#{transaction_id}"',
+        "unit/test_keys.py",
+    ),
+    mutant(
+        "targets are checked after the reservation",
+        "messaging/posting",
+        "        _require_allowed(caller.app_id, request, sender, list(zip(checks, found, strict=False)))\n"
+        "        slots = {target: tip.msg_id + 1 for target, tip in zip(targets, tips, strict=True)}\n"
+        "        if transaction:\n"
+        "            slots = dedup.reserve(transaction, digest, slots, now_ms)\n",
+        "        slots = {target: tip.msg_id + 1 for target, tip in zip(targets, tips, strict=True)}\n"
+        "        if transaction:\n"
+        "            slots = dedup.reserve(transaction, digest, slots, now_ms)\n"
+        "        _require_allowed(caller.app_id, request, sender, list(zip(checks, found, strict=False)))\n",
+        "endpoints/test_send.py::test_a_refused_request_does_not_use_up_its_transaction_id",
+    ),
+    mutant(
+        "a message may be earlier on the clock than the one before it",
+        "messaging/log",
+        "sent_at = max(message.sent_at, newest.sent_at)",
+        "sent_at = message.sent_at",
+        "faults/test_races.py::test_later_in_the_log_is_never_earlier_on_the_clock",
+    ),
+    mutant(
+        "numbers start again when every message has expired",
+        "messaging/log",
+        "return max(newest, Tip(*inbox.highest(conversation)))",
+        "return newest",
+        "endpoints/test_history.py::test_numbering_never_restarts",
+    ),
+    # --- reads
+    mutant(
+        "queries are not consistent",
+        "messaging/store",
+        "page = dynamodb().query(ConsistentRead=True, **call)",
+        "page = dynamodb().query(ConsistentRead=False, **call)",
+        "faults/test_weak_reads.py::test_what_was_answered_is_seen_whatever_replica_is_asked",
+    ),
+    mutant(
+        "an item is not read consistently",
+        "messaging/store",
+        "item = dynamodb().get_item(TableName=table, Key=pack(key), ConsistentRead=True)",
+        "item = dynamodb().get_item(TableName=table, Key=pack(key), ConsistentRead=False)",
+        "faults/test_weak_reads.py::test_what_was_answered_is_seen_whatever_replica_is_asked",
+    ),
+    mutant(
+        "a batch is not read consistently",
+        "messaging/store",
+        '{"Keys": [], "ConsistentRead": True}',
+        '{"Keys": [], "ConsistentRead": False}',
+        "faults/test_weak_reads.py::test_what_was_answered_is_seen_whatever_replica_is_asked",
+    ),
+    mutant(
+        "keys that were left unprocessed are dropped",
+        "messaging/store",
+        'pending = reply.get("UnprocessedKeys")',
+        "pending = {}",
+        f"{SINGLE}[send to many-until_answered-alone]",
+    ),
+    mutant(
+        "the last page is judged by its length",
+        "messaging/log",
+        "return messages, more and messages[-1].msg_id > oldest",
+        "return messages, len(messages) == limit and messages[-1].msg_id > oldest",
+        "faults/test_weak_reads.py::test_a_page_may_end_anywhere",
+    ),
+    mutant(
+        "a page that is cut to fit a reply counts as the last",
+        "endpoints/history",
+        "more, messages = more or fitting < len(messages), messages[:fitting]",
+        "messages = messages[:fitting]",
+        "endpoints/test_history.py::test_a_page_of_a_little_more_than_fits_a_reply_is_not_the_last",
+    ),
+    mutant(
+        "the next page starts with the message that ended this one",
+        "endpoints/history",
+        "messages[-1].msg_id - 1 if more else 0",
+        "messages[-1].msg_id if more else 0",
+        f"{SINGLE}[history-until_answered-alone]",
+    ),
+    mutant(
+        "history goes behind a delete",
+        "messaging/conversations",
+        "return max(self.marks.cut_seq, 0 if self.history_visible else self.marks.join_seq) + 1",
+        "return (0 if self.history_visible else self.marks.join_seq) + 1",
+        f"{SINGLE}[delete-until_answered-alone]",
+    ),
+    mutant(
+        "who joins sees what was said before",
+        "messaging/conversations",
+        "return max(self.marks.cut_seq, 0 if self.history_visible else self.marks.join_seq) + 1",
+        "return self.marks.cut_seq + 1",
+        "endpoints/test_history.py::test_a_member_sees_messages_from_the_moment_of_joining_on",
+    ),
+    mutant(
+        "who has left a group still belongs to it",
+        "messaging/inbox",
+        'return row is not None and row.get("chat") == "group" and "left_at" not in row',
+        'return row is not None and row.get("chat") == "group"',
+        "endpoints/test_history.py::test_who_was_removed_from_the_group_is_refused",
+    ),
+    # --- watermarks
+    Mutant(
+        "the unread number is a counter",
+        "functions/messaging/rules.py",
+        (
+            (
+                "    skip_seq: int = 0  # the newest message that does",
+                "    counter: int = 0\n    skip_seq: int = 0  # the newest message that does",
+            ),
+            ("        moved |= {", '        moved |= {"counter": marks.counter + (not news.own), '),
+            ("    return marks.last_seq - marks.floor if marks.skip_seq <= marks.floor else None", "    return marks.counter"),
+        ),
+        f"tests/{SINGLE}[deliver-once_more-alone]",
+    ),
+    mutant(
+        "marks are set whatever they were",
+        "messaging/inbox",
+        'conditions = conditions + [f"(attribute_not_exists({mark}) OR {mark} < :{mark})" for mark in marks if mark != "last_at"]',
+        'conditions = [*conditions, "(attribute_exists(reader) OR attribute_not_exists(reader))"]',
+        f"{SINGLE}[fanout-until_answered-with a rival]",
+    ),
+    mutant(
+        "a message that does not exist can be read",
+        "messaging/inbox",
+        '[BELONGS, "last_seq >= :read_seq"]',
+        "[BELONGS]",
+        "endpoints/test_ack.py::test_a_message_that_is_not_there_yet_is_refused",
+    ),
+    mutant(
+        "messages that do not count are counted",
+        "messaging/rules",
+        "return marks.last_seq - marks.floor if marks.skip_seq <= marks.floor else None",
+        "return marks.last_seq - marks.floor",
+        "endpoints/test_unread.py::test_commands_and_own_messages_mixed_leave_the_number_exact",
+    ),
+    mutant(
+        "one's own messages are counted",
+        "messaging/rules",
+        "    for seq in news.own:",
+        "    for seq in ():",
+        f"{SINGLE}[deliver-until_answered-alone]",
+    ),
+    mutant(
+        "a delete leaves the read mark behind",
+        "endpoints/forget",
+        'upto = {"cut_seq": newest.msg_id, "read_seq": newest.msg_id}',
+        'upto = {"cut_seq": newest.msg_id}',
+        "endpoints/test_forget.py",
+    ),
+    mutant(
+        "a late mark is dropped with the one that came in time",
+        "messaging/rules",
+        '    moved = {"read_seq": read, "skip_seq": skip}\n',
+        '    moved = {"read_seq": read, "skip_seq": skip} if news.last_seq > marks.last_seq else {}\n',
+        "workers/test_fanout.py::test_a_late_job_may_still_tell_of_a_command",
+    ),
+    mutant(
+        "a large group's head is not looked at",
+        "messaging/conversations",
+        "if head and head.last_seq > marks.last_seq:",
+        "if head and head.last_seq < marks.last_seq:",
+        f"{SINGLE}[send to two groups-until_answered-alone]",
+    ),
+    mutant(
+        "unread messages are not counted consistently",
+        "messaging/log",
+        "            ConsistentRead=True,\n",
+        "            ConsistentRead=False,\n",
+        "faults/test_weak_reads.py::test_what_was_answered_is_seen_whatever_replica_is_asked",
+    ),
+    mutant(
+        "the unread list is not read consistently",
+        "messaging/store",
+        'pages = dynamodb().get_paginator("query").paginate(ConsistentRead=True, **call)',
+        'pages = dynamodb().get_paginator("query").paginate(ConsistentRead=False, **call)',
+        "faults/test_weak_reads.py::test_what_was_answered_is_seen_whatever_replica_is_asked",
+    ),
+    mutant(
+        "only the first page of a query is looked at",
+        "messaging/store",
+        '    return [unpack(item) for page in pages for item in page["Items"]]',
+        '    return [unpack(item) for item in next(iter(pages))["Items"]]',
+        "faults/test_weak_reads.py::test_a_page_may_end_anywhere",
+    ),
+    # --- groups
+    mutant(
+        "joining does not read the newest number again",
+        "messaging/groups",
+        "    after = log.tip(conversation, now_ms)\n",
+        "    after = before\n",
+        "workers/test_groups.py::test_what_slips_into_a_join_is_counted_exactly_when_it_is_visible",
+    ),
+    mutant(
+        "a fan-out brings back who has left",
+        "messaging/inbox",
+        "[BELONGS] if is_group else []",
+        "[]",
+        "workers/test_fanout.py::test_who_left_meanwhile_is_passed_over",
+    ),
+    mutant(
+        "a group crosses the limit before its members' rows are flagged",
+        "messaging/groups",
+        "        _flag_rows(conversation, sorted(set(directory.members(conversation.app_id, conversation.low)).difference(users)))\n"
+        '        _flag_profile(conversation, "by_head")\n',
+        '        _flag_profile(conversation, "by_head")\n'
+        "        _flag_rows(conversation, sorted(set(directory.members(conversation.app_id, conversation.low)).difference(users)))\n",
+        "workers/test_groups.py::test_a_crossing_that_was_cut_short_leaves_nobody_out",
+    ),
+    # --- delivery
+    mutant(
+        "a delivery that failed is reported as done",
+        "workers/deliver",
+        "        return [record.sequence for record in records]\n",
+        "        return []\n",
+        f"{SINGLE}[deliver-gives_up-alone]",
+    ),
+    mutant(
+        "of a batch only the oldest message is delivered",
+        "workers/deliver",
+        "newest = max(records, key=lambda record: record.msg_id)",
+        "newest = min(records, key=lambda record: record.msg_id)",
+        f"{SINGLE}[deliver-until_answered-alone]",
+    ),
+    Mutant(
+        "the others hear of a message before its sender's own row moves",
+        "functions/workers/deliver.py",
+        (
+            ("    for reader in readers:\n        inbox.apply(conversation, reader, _news(records, reader))\n", ""),
+            (
+                "            enqueue(conversation.app_id, list(_jobs(conversation, news, members)))\n",
+                "            enqueue(conversation.app_id, list(_jobs(conversation, news, members)))\n"
+                "    for reader in readers:\n        inbox.apply(conversation, reader, _news(records, reader))\n",
+            ),
+        ),
+        "tests/workers/test_deliver.py::test_ones_own_message_is_not_unread_even_between_two_writes_of_a_delivery",
+    ),
+    mutant(
+        "jobs that the queue refused are dropped",
+        "messaging/queue",
+        'for failure in reply.get("Failed", [])}',
+        "for failure in ()}",
+        f"{SINGLE}[deliver-until_answered-alone]",
+    ),
+    mutant(
+        "a fan-out that failed is reported as done",
+        "workers/fanout",
+        '        logger.exception("fan-out failed", extra={"conversation": conversation, "member": member})\n        return False\n',
+        '        logger.exception("fan-out failed", extra={"conversation": conversation, "member": member})\n        return True\n',
+        f"{SINGLE}[fanout-gives_up-alone]",
+    ),
+    mutant(
+        "of merged jobs only the newer one's marks are kept",
+        "messaging/rules",
+        "return News(newest.last_seq, newest.last_at, max(self.skip_seq, other.skip_seq))",
+        "return newest",
+        "workers/test_fanout.py::test_merging_keeps_the_newest_message_and_the_newest_command",
+    ),
+    # --- strangers
+    mutant(
+        "the algorithm is read from the token",
+        "messaging/tokens",
+        "signed = jwt.api_jws.decode_complete(token, key, [ALGORITHM])",
+        'signed = jwt.api_jws.decode_complete(token, key, [jwt.get_unverified_header(token)["alg"]])',
+        "unit/test_tokens.py::test_a_token_rightly_signed_by_another_algorithm_is_refused",
+    ),
+    mutant(
+        "the token's app is not checked",
+        "messaging/tokens",
+        "if claims is None or claims.app != app_id or claims.iat",
+        "if claims is None or claims.iat",
+        "unit/test_tokens.py::test_a_token_of_another_app_is_refused",
+    ),
+    mutant(
+        "a token without a known kid is checked with the current key",
+        "messaging/tokens",
+        "        if key is None:\n            return None\n",
+        "        if key is None:\n            key = keyring()[keyring()[CURRENT]]\n",
+        "unit/test_tokens.py::test_a_kid_that_names_no_key_is_refused_whatever_it_is_signed_with",
+    ),
+    mutant(
+        "a revocation is not looked at",
+        "messaging/tokens",
+        "if claims.iat * 1000 < revoked.get(claims.sub, 0):",
+        "if claims.iat * 1000 < 0:",
+        "unit/test_tokens.py::test_a_revocation_ends_exactly_the_tokens_issued_before_it",
+    ),
+    mutant(
+        "an expired token is good",
+        "messaging/tokens",
+        "if claims.exp * 1000 <= now_ms:",
+        "if claims.exp * 1000 <= 0:",
+        "unit/test_tokens.py::test_a_token_ends_at_the_millisecond",
+    ),
+    mutant(
+        "a user's token may act for another user",
+        "messaging/edge",
+        "if not is_admin and acting.user_id not in (None, own):",
+        "if is_admin and acting.user_id == own:",
+        "strangers/test_matrix.py",
+    ),
+    mutant(
+        "a user's token may name a group",
+        "messaging/edge",
+        "if not is_admin and acting.group_id is not None:",
+        "if is_admin and acting.group_id == 0:",
+        "strangers/test_matrix.py",
+    ),
+    mutant(
+        "whoever names a group may read it",
+        "messaging/conversations",
+        "if caller.group_id != number:",
+        "if caller.group_id == 0:",
+        "strangers/test_matrix.py",
+    ),
+    mutant(
+        "a user may send in another's name",
+        "endpoints/send",
+        "if sender != caller.user_id and not caller.is_admin:",
+        "if sender == 0 and not caller.is_admin:",
+        "strangers/test_matrix.py",
+    ),
+    mutant(
+        "the log tells what was sent",
+        "messaging/edge",
+        '"ms": round((time.perf_counter() - started) * 1000),',
+        '"ms": round((time.perf_counter() - started) * 1000), "event": str(event),',
+        "strangers/test_canaries.py",
+    ),
+)
+
+
+def main(some: int = 0, only: str = "") -> None:
+    """`some`: that many, other ones from hour to hour; `only`: those whose description holds this text."""
+    chosen = [each for each in MUTANTS if only in each.wrong]
+    if some:
+        first = int(time.time() // 3600) * some
+        chosen = [MUTANTS[(first + number) % len(MUTANTS)] for number in range(some)]
+    if not chosen:
+        fail(f"no mutant is called {only!r}")
+    sound = _pytest(ROOT, *sorted({each.killer for each in chosen}))
+    if sound.returncode:
+        fail(f"the tests have to pass before they are tested:\n{sound.stdout}")
+    survivors = run(chosen)
+    if survivors:
+        fail(f"{len(survivors)} of {len(chosen)} wrong versions were not noticed: {'; '.join(each.wrong for each in survivors)}")
+    out.print(f"{len(chosen)} wrong versions of the code, each noticed by the test that is to notice it")
+
+
+def run(mutants: list[Mutant]) -> list[Mutant]:
+    """Prints the table; returns those that no test killed."""
+    table = Table("what is wrong", "where", "noticed by", "s")
+    survivors = []
+    copies: SimpleQueue[Path] = SimpleQueue()
+    for number in range(PROCESSES):
+        copies.put(_copy(HOME / str(number)))
+
+    def judge(each: Mutant) -> tuple[Mutant, subprocess.CompletedProcess[str], float]:
+        copy, started = copies.get(), time.monotonic()
+        try:
+            return each, _judged(copy, each), time.monotonic() - started
+        finally:
+            copies.put(copy)
+
+    with Progress(console=err, transient=True) as progress, ThreadPoolExecutor(PROCESSES) as pool:
+        task = progress.add_task("wrong versions", total=len(mutants))
+        for each, result, seconds in pool.map(judge, mutants):
+            progress.advance(task)
+            if result.returncode != FAILED:
+                survivors.append(each)
+                err.print(f"[red]survived[/red] {each.wrong}: pytest ended with {result.returncode}\n{result.stdout[-1500:]}", markup=True)
+            verdict = each.killer.removeprefix("tests/") if result.returncode == FAILED else "[red]nothing[/red]"
+            table.add_row(each.wrong, each.file.removeprefix("functions/"), verdict.replace("[", "\\["), f"{seconds:.0f}")
+    out.print(table, width=170)
+    return survivors
+
+
+def _copy(to: Path) -> Path:
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(ROOT, to, ignore=LEFT_OUT)
+    kept = ROOT / ".local" / "templates"
+    if kept.exists():  # synthesized already
+        (to / ".local").mkdir()
+        (to / ".local" / "templates").symlink_to(kept)
+    return to
+
+
+def _judged(copy: Path, each: Mutant) -> subprocess.CompletedProcess[str]:
+    path = copy / each.file
+    right = path.read_text()
+    wrong = right
+    for old, new in each.edits:
+        if wrong.count(old) != 1:
+            fail(f"{each.wrong}: the code has changed, {each.file} has {wrong.count(old)} times: {old}")
+        wrong = wrong.replace(old, new)
+    path.write_text(wrong)
+    try:
+        return _pytest(copy, each.killer)
+    finally:
+        path.write_text(right)
+
+
+def _pytest(where: Path, *tests: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")} | {"PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
+    return subprocess.run(
+        command, cwd=where, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT_S, check=False
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
