@@ -83,7 +83,7 @@ class FastWorld(World):
         return [store.unpack(item) for _, item in sorted(self.aws.tables[table].items())]
 
     def _require_forward(self, table: str, old: Item | None, new: Item | None) -> None:
-        """What is in the log stays as it is; a mark never moves back."""
+        """What is in the log stays as it is; a mark never moves back, and not at all for somebody who has left."""
         if table == "Messages" and old is not None and old != new:
             self.broken.append(f"message changed: {old} → {new}")
         if table == "Inbox" and old is not None:
@@ -91,6 +91,8 @@ class FastWorld(World):
             back = [mark.name for mark in fields(Marks) if getattr(after, mark.name) < getattr(before, mark.name)]
             if back:
                 self.broken.append(f"marks moved back: {back} of {before} → {after}")
+            if before != after and "left_at" in old and "left_at" in (new or {}):
+                self.broken.append(f"marks moved after leaving: {before} → {after}")
 
     def _answer(self, operation: str, request: dict[str, Any], perform: object) -> Any:
         if self.injector is None:

@@ -45,7 +45,7 @@ def mutant(wrong: str, file: str, old: str, new: str, killer: str) -> Mutant:
 
 SINGLE = "faults/test_every_fault.py::test_no_single_fault_loses_doubles_or_halves_anything"
 PAIR = "faults/test_every_fault.py::test_no_pair_of_faults_loses_doubles_or_halves_anything"
-APPEND = "histories/test_appending.py::test_every_interleaving_stores_the_message_once"
+INTERLEAVE = "histories/test_interleavings.py::test_every_outcome_is_that_of_some_serial_order"
 
 MUTANTS = (
     # --- append and dedup
@@ -90,14 +90,14 @@ MUTANTS = (
         "messaging/posting",
         "written_by = transaction or uuid.uuid4().hex",
         'written_by = transaction or ""',
-        "histories/test_appending.py::test_requests_in_any_order_of_their_calls_are_stored_once_each",
+        "histories/test_appending.py::test_every_interleaving_stores_the_message_once",
     ),
     mutant(
         "a reservation is moved without its condition",
         "messaging/dedup",
         'ConditionExpression="digest = :digest AND slots.#target = :old"',
         'ConditionExpression="digest = :digest AND (slots.#target = :old OR attribute_exists(dedup_key))"',
-        "histories/test_appending.py::test_requests_in_any_order_of_their_calls_are_stored_once_each",
+        "histories/test_appending.py::test_every_interleaving_stores_the_message_once",
     ),
     mutant(
         "a lost race takes the next slot without moving the reservation",
@@ -337,6 +337,20 @@ MUTANTS = (
         "    after = log.tip(conversation, now_ms)\n",
         "    after = before\n",
         "workers/test_groups.py::test_what_slips_into_a_join_is_counted_exactly_when_it_is_visible",
+    ),
+    mutant(
+        "who comes back starts behind what the row knew",
+        "messaging/groups",
+        "(attribute_exists(left_at) AND last_seq <= :last_seq)",
+        "(attribute_exists(left_at) AND join_seq <= :last_seq)",
+        f"{INTERLEAVE}[joins and a leave and send-undisturbed]",
+    ),
+    mutant(
+        "a read receipt of somebody who has just left is answered as done",
+        "messaging/conversations",
+        " and caller.group_id != found.number:\n        raise",
+        " and caller.group_id == 0:\n        raise",
+        f"{INTERLEAVE}[leave and ack-undisturbed]",
     ),
     mutant(
         "a fan-out brings back who has left",

@@ -19,5 +19,5 @@ def handler(caller: Caller, request: AckQuery, now_ms: int) -> edge.Reply:
         raise ApiError(Code.UNKNOWN_MESSAGE, f"msg_id: conversation {number} has no message {msg_id} yet")
     if found:
         upto = {"read_seq": msg_id or newest.msg_id}
-        inbox.advance(found.conversation, caller.user_id, found.marks, upto, **device)
+        conversations.advance(caller, found, upto, **device)
     return {"data": True}

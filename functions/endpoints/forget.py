@@ -1,6 +1,6 @@
 """DELETE /message/conversation: the caller, alone, no longer sees the conversation up to now. The other side keeps everything."""
 
-from messaging import conversations, edge, inbox
+from messaging import conversations, edge
 from messaging.models import Caller, DeleteQuery
 
 
@@ -9,5 +9,5 @@ def handler(caller: Caller, request: DeleteQuery, now_ms: int) -> edge.Reply:
     found, newest = conversations.find_with_tip(caller, request.conversation_id, now_ms)
     if found:
         upto = {"cut_seq": newest.msg_id, "read_seq": newest.msg_id}
-        inbox.advance(found.conversation, caller.user_id, found.marks, upto)
+        conversations.advance(caller, found, upto)
     return {"data": True}

@@ -1,5 +1,6 @@
 """From the number by which a caller names a conversation to its log, the caller's row, and whether the caller may see it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -48,13 +49,23 @@ def find_with_tip(caller: Caller, number: int, now_ms: int) -> tuple[Found | Non
     return found, tips[names.index(found.conversation)] if found else log.NOTHING
 
 
+def advance(caller: Caller, found: Found, upto: Mapping[str, int], **others: object) -> None:
+    """Moves the caller's marks; ApiError NOT_A_MEMBER where the caller has left the group since it was found."""
+    if not inbox.advance(found.conversation, caller.user_id, found.marks, upto, **others) and caller.group_id != found.number:
+        raise _not_a_member(caller, found.number)
+
+
+def _not_a_member(caller: Caller, number: int) -> ApiError:
+    return ApiError(Code.NOT_A_MEMBER, f"user {caller.user_id} is not in group {number}")
+
+
 def _judge(caller: Caller, number: int, row: inbox.Row | None) -> Found | None:
     kind: keys.Kind | None = "system" if number == 0 else row["chat"] if row else directory.what_is(caller.app_id, number)
     if kind is None:
         return None
     if kind == "group" and not inbox.belongs(row):
         if caller.group_id != number:
-            raise ApiError(Code.NOT_A_MEMBER, f"user {caller.user_id} is not in group {number}")
+            raise _not_a_member(caller, number)
         row = None  # an administrator reads it all
     return _found(caller, kind, number, row)
 

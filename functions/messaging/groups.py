@@ -87,7 +87,7 @@ def _enter(conversation: Conversation, user: int, profile: store.Item, newest: T
         row["history_visible"] = True
     if profile.get("crossing"):
         row["by_head"] = True
-    condition = "attribute_not_exists(reader) OR (attribute_exists(left_at) AND join_seq <= :join_seq)"
+    condition = "attribute_not_exists(reader) OR (attribute_exists(left_at) AND last_seq <= :last_seq)"
     outcome = store.update(_row(conversation, user), row, condition, remove="left_at")
     if not outcome.applied and not inbox.belongs(outcome.item):  # in and out again since the newest number was read
         raise ApiError(Code.STORE_FAILED, f"member: user {user} is joining and leaving at the same time, try again")
