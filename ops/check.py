@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -23,10 +24,20 @@ FAST: list[Step] = [
     ("types", [BIN / "mypy", "--no-error-summary"]),
     ("unit, function and template tests", [BIN / "pytest", "-n", WORKERS, "-m", "not e2e", "--dist", "worksteal"]),
 ]
-E2E: list[Step] = [
+DEPLOY: list[Step] = [
     ("the local AWS, deployed anew", [sys.executable, "-m", "ops.local", "reset"]),
     ("cdk deploy to the local AWS", [sys.executable, "-m", "ops.local", "up"]),
-    ("end-to-end tests", [BIN / "pytest", "-m", "e2e", "tests/e2e"]),
+]
+ROLES, CLIENTS = "tests/e2e/test_roles.py", "tests/e2e/test_soak.py"
+E2E: list[Step] = [
+    *DEPLOY,
+    ("end-to-end tests", [BIN / "pytest", "-m", "e2e", "tests/e2e", "--ignore", ROLES, "--ignore", CLIENTS]),
+    ("each role without each of its grants", [BIN / "pytest", "-m", "e2e", ROLES]),
+    ("clients over HTTP while containers are killed", [BIN / "pytest", "-m", "e2e", "-s", CLIENTS]),
+]
+SOAK: list[Step] = [
+    *DEPLOY,
+    ("clients over HTTP while containers are killed", [BIN / "pytest", "-m", "e2e", "-s", CLIENTS]),
 ]
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
@@ -41,9 +52,19 @@ def fast() -> None:
 @app.command("all")
 def everything() -> None:
     """The same, and an end-to-end run over HTTP on a local AWS of its own (port and folder), deployed as `make up` does."""
-    env = {**os.environ, "PARLEY_HOME": str(E2E_HOME), "PARLEY_PORT": str(_free_port())}
+    on_own_aws([*FAST, *E2E], {})
+
+
+@app.command()
+def soak(minutes: Annotated[int, typer.Option(min=1, help="How long the clients run.")] = 30) -> None:
+    """Clients over HTTP for longer, on the same local AWS; what happened is left in its `last-soak.json`."""
+    on_own_aws(SOAK, {"PARLEY_SOAK_SECONDS": str(60 * minutes)})
+
+
+def on_own_aws(steps: list[Step], settings: dict[str, str]) -> None:
+    env = {**os.environ, **settings, "PARLEY_HOME": str(E2E_HOME), "PARLEY_PORT": str(_free_port())}
     try:
-        run_steps([*FAST, *E2E], env)
+        run_steps(steps, env)
     finally:
         subprocess.run([sys.executable, "-m", "ops.local", "down"], cwd=ROOT, env=env, capture_output=True, check=False)
 

@@ -50,6 +50,7 @@ def up() -> None:
     _deploy(endpoint)
     name = stage_settings.load(STAGE).stack_name
     outputs = stack.read_outputs(name)
+    _correct_policies(outputs)
     info = {
         "api_url": f"{endpoint}/_aws/execute-api/{outputs['ApiId']}",
         "aws_endpoint_url": endpoint,
@@ -183,6 +184,7 @@ def _start(port: int, endpoint: str) -> float | None:
             "IOT_MTLS_ENABLED": "0",
             "LAMBDA_EXECUTOR": "local",
             "LOG_LEVEL": "WARNING",
+            "AUTH": "true",  # each function may do what its own role allows, and no more, as on AWS
         }
         with _log().open("a") as log:
             process = subprocess.Popen(
@@ -252,8 +254,49 @@ def _deploy(endpoint: str) -> None:
     cli = cdk.cli(env, logs)
     cloud = [*cdk.APP, "-c", f"stage={STAGE}", "--output", str(stack.home() / "cdk.out")]
     run("cdk bootstrap", [cli, "bootstrap", f"aws://{stack.ACCOUNT}/{stack.REGION}", *cloud], env, logs / "bootstrap.log", ROOT)
+    _open_assets()
     run("cdk deploy", [cli, "deploy", "--require-approval", "never", "--progress", "events", *cloud], env, logs / "deploy.log", ROOT)
     deployed.write_text(fingerprint)
+
+
+def _open_assets() -> None:
+    """The bucket that `cdk bootstrap` makes turns away who comes without TLS, which the local AWS does not have."""
+    boto3.client("s3").delete_bucket_policy(Bucket=stack.read_outputs("CDKToolkit")["BucketName"])
+
+
+def _correct_policies(outputs: dict[str, str]) -> None:
+    """What the local AWS makes of three policies is not what AWS makes of them; the roles stay as narrow as they are there."""
+    secret, iam, sqs = outputs["TokenSecret"], boto3.client("iam"), boto3.client("sqs")
+    secret_arn = boto3.client("secretsmanager").describe_secret(SecretId=secret)["ARN"]
+    sqs.meta.events.register("before-send.sqs", _as_if_by_tls)
+    queues = [outputs[f"{name}QueueUrl"] for name in ("Fanout", "FanoutDead", "DeliverDead")]
+    fanout_arn = sqs.get_queue_attributes(QueueUrl=queues[0], AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    for role in roles(outputs).values():
+        for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+            document: Any = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+            before = json.dumps(document)
+            for statement in document["Statement"]:
+                grant = statement["Action"], statement["Resource"]
+                if grant == ("secretsmanager:GetSecretValue", secret):  # `Ref` of a secret: its ARN on AWS, here its name
+                    statement["Resource"] = secret_arn
+                elif grant == ("sqs:SendMessage", fanout_arn):  # on AWS, which knows no other name for it, this covers batches
+                    statement["Action"] = "sqs:SendMessageBatch"
+            if json.dumps(document) != before:
+                iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
+    for url in queues:  # they turn away who comes without TLS: here that is everybody
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": ""})
+
+
+def roles(outputs: dict[str, str]) -> dict[str, str]:
+    """The name of each function's role."""
+    functions = {row.name: outputs[f"{row.name.capitalize()}Function"] for row in FUNCTIONS}
+    read = boto3.client("lambda").get_function_configuration
+    return {name: read(FunctionName=function)["Role"].rpartition("/")[2] for name, function in functions.items()}
+
+
+def _as_if_by_tls(request: Any, **_: object) -> None:
+    """What a proxy that ends TLS says; a queue's policy holds for the administrator too."""
+    request.headers["x-forwarded-proto"] = "https"
 
 
 def _demo(app_id: str, names: tuple[str, ...]) -> dict[str, Any]:

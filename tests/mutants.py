@@ -482,6 +482,20 @@ MUTANTS = (
         "strangers/test_matrix.py",
     ),
     mutant(
+        "a failure is logged with the exception's text",
+        "messaging/telemetry",
+        'f"{type(error).__name__}{_known(error)}\\n"',
+        'f"{error!r}\\n"',
+        "strangers/test_canaries.py::test_no_failure_gives_anything_away_whatever_its_exception_quotes",
+    ),
+    mutant(
+        "a token is good before its time",
+        "messaging/tokens",
+        "max(claims.iat, claims.nbf) > now_ms",
+        "claims.iat > now_ms",
+        "unit/test_tokens.py::test_a_token_is_not_good_before_the_time_that_it_names",
+    ),
+    mutant(
         "the log tells what was sent",
         "messaging/edge",
         '"ms": round((time.perf_counter() - started) * 1000),',

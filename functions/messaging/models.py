@@ -241,10 +241,11 @@ USER, ADMIN = 1, 2  # roles of a token
 
 
 class Claims(Wire):
-    """What a token says. `iat`, `exp`: seconds since the epoch."""
+    """What a token says. `iat`, `nbf`, `exp`: seconds since the epoch."""
 
     app: str
     sub: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,15}$"), AfterValidator(_an_id)]
     role: Annotated[int, Field(ge=USER, le=ADMIN)]
     iat: Annotated[int | float, Field(ge=0, allow_inf_nan=False)]
     exp: Annotated[int | float, Field(ge=0, allow_inf_nan=False)]
+    nbf: Annotated[int | float, Field(ge=0, allow_inf_nan=False)] = 0

@@ -16,6 +16,7 @@ from messaging import store
 from messaging.errors import ApiError, Code
 from messaging.models import Claims, json_object
 from messaging.settings import settings
+from messaging.telemetry import logger
 
 ALGORITHM = "HS256"  # a constant: what a token says of its algorithm is not asked
 CURRENT = "current"
@@ -35,6 +36,7 @@ def keyring(afresh: bool = False) -> dict[str, str]:
     try:
         secret = _provider().get(settings().token_secret, max_age=CACHE_S, transform="json", force_fetch=afresh)
     except (GetParameterError, TransformParameterError) as error:
+        logger.exception("the signing keys cannot be read")
         raise ApiError(Code.STORE_FAILED, "the signing keys cannot be read, try again") from error
     return cast(dict[str, str], secret)
 
@@ -54,7 +56,7 @@ def sign(claims: Claims) -> str:
     """A token that says this, signed with the current key."""
     keys = keyring(afresh=True)
     kid = keys[CURRENT]
-    return jwt.encode(claims.model_dump(), keys[kid], ALGORITHM, {"kid": kid})
+    return jwt.encode(claims.model_dump(exclude_defaults=True), keys[kid], ALGORITHM, {"kid": kid})
 
 
 def issue(app_id: str, user_id: int, role: int, lives_s: float, now_ms: int) -> str:
@@ -69,7 +71,7 @@ def verify(token: str, app_id: str, revoked: dict[str, int], now_ms: int) -> Cla
     `revoked`: user id → since when older tokens are refused, ms. A token counts as revoked when it was issued before.
     """
     claims = _claims(token)
-    if claims is None or claims.app != app_id or claims.iat > now_ms / 1000 + LEEWAY_S:
+    if claims is None or claims.app != app_id or max(claims.iat, claims.nbf) > now_ms / 1000 + LEEWAY_S:
         raise ApiError(Code.TOKEN_INVALID, "access-token: invalid for this app")
     if claims.exp * 1000 <= now_ms:
         raise ApiError(Code.TOKEN_EXPIRED, "access-token: expired, log in again")
@@ -88,5 +90,5 @@ def _claims(token: str) -> Claims | None:
             return None
         signed = jwt.api_jws.decode_complete(token, key, [ALGORITHM])
         return Claims.model_validate(json_object(signed["payload"].decode()))
-    except (jwt.InvalidTokenError, ValidationError, ValueError):
+    except (jwt.InvalidTokenError, ValidationError, ValueError, OverflowError):
         return None

@@ -102,7 +102,7 @@ class Person:
     token: str
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def people(api: Api) -> Callable[[int], list[Person]]:
     """Makes users of `demo` that no other test knows."""
     from messaging import directory, tokens

@@ -1,17 +1,20 @@
 """Tokens: what is let in, and everything that is not."""
 
 import base64
-import hashlib
 import hmac
 import json
 import random
+import string
 import time
+import zlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
 import boto3
+import jwt
 import pytest
 from aws_lambda_powertools.utilities.parameters import base as parameters
 from hypothesis import given
@@ -27,6 +30,7 @@ INSTANTS = 200  # milliseconds tried
 NOW_MS = 1_795_425_121_123
 NOW_S = NOW_MS / 1000
 GOOD = {"app": APP, "sub": "7", "role": USER, "iat": NOW_S, "exp": NOW_S + 3600}
+GOOD_PAYLOAD = json.dumps(GOOD).encode()
 
 
 def b64(data: bytes) -> str:
@@ -39,6 +43,12 @@ def forged(payload: str | bytes | dict[str, Any], key: str, header: dict[str, An
     text = json.dumps(payload) if isinstance(payload, dict) else payload
     signed = b64(json.dumps(head).encode()) + "." + b64(text if isinstance(text, bytes) else text.encode())
     return signed + "." + b64(hmac.new(key.encode(), signed.encode(), hash_).digest())
+
+
+def spelled(head: bytes, payload: bytes, key: str) -> str:
+    """A rightly signed token of exactly these octets."""
+    signed = b64(head) + "." + b64(payload)
+    return signed + "." + b64(hmac.new(key.encode(), signed.encode(), "sha256").digest())
 
 
 def code_of(token: str, now_ms: int = NOW_MS, revoked: dict[str, int] | None = None, app: str = APP) -> int:
@@ -96,15 +106,30 @@ def test_a_token_made_elsewhere_with_our_key_is_as_good(key: str) -> None:
 
 
 def test_claims_that_we_do_not_know_are_ignored(key: str) -> None:
-    assert code_of(forged(GOOD | {"name": "Alice", "nbf": NOW_S + 99}, key)) == 200
+    assert code_of(forged(GOOD | {"name": "Alice", "aud": "somebody", "jti": [None], "admin": True}, key)) == 200
 
 
 # --- how it is signed
 
 
-@pytest.mark.parametrize("alg", ["none", "None", "NONE", "", None, "HS384", "HS512", "RS256", "hs256", ["HS256"], {}], ids=repr)
-def test_any_algorithm_but_ours_is_refused(key: str, alg: Any) -> None:
-    assert code_of(forged(GOOD, key, {"alg": alg})) == Code.TOKEN_INVALID
+NONES = ["".join(cases) for cases in product(*((letter, letter.upper()) for letter in "none"))]
+NO_ALGORITHMS = ["", " ", "none ", "\0none", "HS256 ", "hs256", "HS256\0", None, True, 256, ["HS256"], {"HS256": 1}]
+ALGORITHMS = sorted(
+    set(jwt.algorithms.get_default_algorithms()) - {tokens.ALGORITHM, "none"} | {"RS256", "ES256", "ES256K", "PS256", "EdDSA"}
+)
+
+
+@pytest.mark.parametrize("algs", [NONES, NO_ALGORITHMS, ALGORITHMS], ids=["none", "no name", "others"])
+def test_any_algorithm_but_ours_is_refused(key: str, algs: list[Any]) -> None:
+    assert len(algs) >= 12
+    for alg in algs:
+        token = forged(GOOD, key, {"alg": alg})
+        unsigned = token.rpartition(".")[0] + "."
+        assert [code_of(text) for text in (token, unsigned)] == [Code.TOKEN_INVALID] * 2, alg
+
+
+def test_a_token_that_names_no_algorithm_is_refused(key: str) -> None:
+    assert code_of(spelled(b'{"kid":"k1"}', GOOD_PAYLOAD, key)) == Code.TOKEN_INVALID
 
 
 @pytest.mark.parametrize("alg", ["HS384", "HS512"])
@@ -125,9 +150,18 @@ def test_the_empty_key_is_refused(key: str) -> None:
     assert code_of(forged(GOOD, "")) == Code.TOKEN_INVALID
 
 
-@pytest.mark.parametrize("kid", ["k2", "", "current", None, 1, ["k1"], {"k1": 1}, "../k1"], ids=repr)
-def test_a_kid_that_names_no_key_is_refused(key: str, kid: Any) -> None:
-    assert code_of(forged(GOOD, key, {"kid": kid})) == Code.TOKEN_INVALID
+KIDS = [
+    *["k2", "", " k1", "k1 ", "K1", "k1\0", "k\u200b1", "ｋ1", "current", "__class__", "get"],
+    *["../k1", "../../../../dev/null", "/proc/self/environ", "file:///etc/passwd", "http://169.254.169.254/latest", "${jndi:ldap://x}"],
+    *["k1' OR '1'='1", "x' UNION SELECT 'key'; --", "k1|whoami", "`id`", "%00", "x" * 2000, "\ud800"],
+    *[None, True, 0, 1, 1.5, [], ["k1"], {}, {"k1": 1}],
+]
+
+
+def test_a_kid_that_names_no_key_is_refused_whatever_it_is_signed_with(key: str) -> None:
+    for kid in KIDS:
+        signing = (key, "", "k1", str(kid).encode("utf-8", "replace").decode())
+        assert [code_of(forged(GOOD, each, {"kid": kid})) for each in signing] == [Code.TOKEN_INVALID] * 4, kid
 
 
 def test_the_name_of_the_current_key_is_no_key(key: str) -> None:
@@ -135,8 +169,37 @@ def test_the_name_of_the_current_key_is_no_key(key: str) -> None:
 
 
 def test_a_token_without_a_kid_is_refused(key: str) -> None:
-    head = b64(b'{"alg":"HS256"}') + "." + forged(GOOD, key).split(".")[1]
-    assert code_of(head + "." + b64(hmac.new(key.encode(), head.encode(), hashlib.sha256).digest())) == Code.TOKEN_INVALID
+    assert code_of(spelled(b'{"alg":"HS256"}', GOOD_PAYLOAD, key)) == Code.TOKEN_INVALID
+
+
+def test_a_header_that_must_be_understood_and_is_not_is_refused(key: str) -> None:
+    crits: list[Any] = [["exp"], ["alg"], ["jku"], ["b64"], ["x"], ["b64", "x"], [], [1], "b64", {}, True, None]
+    for crit in crits:
+        assert code_of(forged(GOOD, key, {"crit": crit, "x": 1})) == Code.TOKEN_INVALID, crit
+
+
+def test_a_payload_that_is_not_encoded_or_is_somewhere_else_is_refused(key: str) -> None:
+    headers: list[dict[str, Any]] = [{}, {"crit": ["b64"]}]
+    for crit in headers:
+        head = json.dumps({"alg": "HS256", "kid": "k1", "b64": False} | crit).encode()
+        plain = b64(head) + "." + GOOD_PAYLOAD.decode()
+        signature = b64(hmac.new(key.encode(), plain.encode(), "sha256").digest())
+        refused = [f"{plain}.{signature}", f"{b64(head)}..{signature}", spelled(head, GOOD_PAYLOAD, key), spelled(head, b"", key)]
+        assert [code_of(token) for token in refused] == [Code.TOKEN_INVALID] * 4
+
+
+def test_what_a_header_says_of_the_kind_of_token_changes_nothing(key: str) -> None:
+    for header in [{"typ": typ} for typ in ("at+jwt", "JWE", None, 7)] + [{"cty": "JWT"}, {"zip": "DEF"}, {"enc": "A"}, {"b64": True}]:
+        assert code_of(forged(GOOD, key, header)) == 200, header
+        for payload in (forged(GOOD, key), zlib.compress(GOOD_PAYLOAD)[2:-4]):  # a token in a token, a payload that is packed
+            assert code_of(forged(payload, key, header)) == Code.TOKEN_INVALID, header
+
+
+def test_of_a_header_that_occurs_twice_the_last_counts(key: str) -> None:  # RFC 7515, section 4
+    for head in ('"alg":"HS256","alg":"none","kid":"k1"', '"alg":"HS256","kid":"k1","kid":"k9"', '"alg":"HS256","kid":"k1","kid":null'):
+        assert code_of(spelled(f"{{{head}}}".encode(), GOOD_PAYLOAD, key)) == Code.TOKEN_INVALID, head
+    for head in ('"alg":"none","alg":"HS256","kid":"k1"', '"alg":"HS256","kid":"k9","kid":"k1"'):
+        assert code_of(spelled(f"{{{head}}}".encode(), GOOD_PAYLOAD, key)) == 200, head
 
 
 def test_no_single_bit_of_a_token_can_be_flipped(key: str) -> None:
@@ -147,28 +210,50 @@ def test_no_single_bit_of_a_token_can_be_flipped(key: str) -> None:
             assert code_of(bent) == Code.TOKEN_INVALID, bent
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        lambda token: token.split(".")[0],
-        lambda token: token.rpartition(".")[0],
-        lambda token: token + ".e30",
-        lambda token: token + ".",
-        lambda token: "." + token,
-        lambda token: token.replace(".", ".."),
-        lambda token: token[:-1],
-        lambda token: "Bearer " + token,
-        lambda token: token + "\n",
-        lambda token: token + "\ud800",
-        lambda token: token + "é",
-        lambda token: "..",
-        lambda token: "é",
-        lambda token: ".",
-    ],
-    ids=range(14),
-)
-def test_a_token_of_another_shape_is_refused(key: str, shape: Callable[[str], str]) -> None:
-    assert code_of(shape(forged(GOOD, key))) == Code.TOKEN_INVALID
+def test_a_token_of_another_shape_is_refused(key: str) -> None:
+    token = forged(GOOD, key)
+    head, payload, signature = token.split(".")
+    parts = ["", ".", "..", "...", head, f"{head}.{payload}", f"{token}.", f"{token}.e30", f".{token}", f"{head}..{payload}..{signature}"]
+    others = [
+        token[:-1],
+        token[::-1],
+        "Bearer " + token,
+        "bearer:" + token,
+        f'"{token}"',
+        token + token,
+        token + "\ud800",
+        token + "é",
+        "é",
+    ]
+    assert {text: code for text in parts + others if (code := code_of(text)) != Code.TOKEN_INVALID} == {}
+
+
+WHITESPACE = [" ", "\t", "\n", "\r\n", "\0", "\u00a0", "\u200b"]
+
+
+def test_whitespace_anywhere_in_a_token_is_refused(key: str) -> None:
+    token = forged(GOOD, key)
+    places = [0, 1, token.index("."), token.index(".") + 1, token.rindex("."), token.rindex(".") + 1, len(token) - 1, len(token)]
+    assert {code_of(token[:at] + space + token[at:]) for at in places for space in WHITESPACE} == {Code.TOKEN_INVALID}
+
+
+def test_an_octet_has_one_spelling(key: str) -> None:
+    token = forged(GOOD | {"name": "\U0010ffff>>>???"}, key)
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    head, payload, signature = token.split(".")
+    last = alphabet.index(signature[-1])
+    spellings = [f"{head}.{payload}.{signature[:-1]}{alphabet[last ^ bits]}" for bits in (1, 2, 3)]  # bits that stand for nothing
+    spellings += [f"{head}.{payload}.{signature}{padding}" for padding in ("==", "===", "=" * 5, "A", "AAAA")]
+    spellings += [f"{head}=.{payload}.{signature}", f"{head}==.{payload}.{signature}", f"{head}.{payload}=.{signature}"]
+    spellings += [token.replace("-", "+"), token.replace("_", "/")] if set("-_") <= set(token) else []
+    for spelling in set(spellings) - {token}:
+        assert code_of(spelling) == Code.TOKEN_INVALID, spelling
+
+
+def test_the_padding_of_a_signature_makes_no_other_token_of_it(key: str) -> None:
+    token = forged(GOOD, key) + "="
+    assert tokens.verify(token, APP, {}, NOW_MS) == Claims.model_validate(GOOD)
+    assert code_of(token, revoked={"7": NOW_MS + 1}) == code_of(token, NOW_MS + 3_600_000) == Code.TOKEN_EXPIRED
 
 
 def test_a_huge_token_is_refused_without_being_looked_at(key: str, world: World) -> None:
@@ -191,27 +276,33 @@ def test_every_claim_is_needed(key: str, claim: str) -> None:
     assert code_of(forged({name: value for name, value in GOOD.items() if name != claim}, key)) == Code.TOKEN_INVALID
 
 
-@pytest.mark.parametrize("claim", ["exp", "iat"])
-@pytest.mark.parametrize(
-    "value", ["NaN", "Infinity", "-Infinity", "1e400", "-1", "null", "true", f'"{NOW_S}"', "[]", "{}", "01", "1e"], ids=str
-)
-def test_a_time_that_is_no_time_is_refused(key: str, claim: str, value: str) -> None:
-    text = json.dumps(GOOD | {claim: 0.125}).replace("0.125", value)
-    assert code_of(forged(text, key)) == Code.TOKEN_INVALID
+NO_TIMES = [
+    *["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "-1", "-0.5", "null", "true", "false", f'"{NOW_S}"', "[]", "{}", "01", "1e", ""],
+    *["9" * digits for digits in (309, 400, 999, 1000, 3000)],  # integers beyond every float
+]
 
 
-@pytest.mark.parametrize("claims", [{"role": 3}, {"role": "2"}, {"sub": "0"}, {"sub": "x"}, {"sub": 7}, {"app": None}], ids=repr)
-def test_a_claim_of_another_kind_is_refused(key: str, claims: dict[str, Any]) -> None:
-    assert code_of(forged(GOOD | claims, key)) == Code.TOKEN_INVALID
+@pytest.mark.parametrize("claim", ["exp", "iat", "nbf"])
+def test_a_time_that_is_no_time_is_refused(key: str, claim: str) -> None:
+    for value in NO_TIMES:
+        text = json.dumps(GOOD | {claim: 0.125}).replace("0.125", value)
+        assert code_of(forged(text, key)) == Code.TOKEN_INVALID, value
+
+
+def test_a_claim_of_another_kind_is_refused(key: str) -> None:
+    kinds: list[dict[str, Any]] = [{"role": 3}, {"role": "2"}, {"role": True}, {"role": 1.0}, {"sub": "0"}, {"sub": "x"}, {"sub": 7}]
+    for claims in [*kinds, {"sub": "٧"}, {"sub": "7\n"}, {"sub": " 7"}, {"sub": "07"}, {"sub": str(2**53)}, {"app": None}, {"app": [APP]}]:
+        assert code_of(forged(GOOD | claims, key)) == Code.TOKEN_INVALID, claims
 
 
 def test_a_claim_that_occurs_twice_is_refused(key: str) -> None:
-    assert code_of(forged(json.dumps(GOOD)[:-1] + ', "role": 2}', key)) == Code.TOKEN_INVALID
+    for again in ('"role": 2', '"role": 1', '"app": "demo"', '"exp": 9999999999', '"x": 1, "x": 1', '"x": {"y": 1, "y": 1}'):
+        assert code_of(forged(json.dumps(GOOD)[:-1] + f", {again}}}", key)) == Code.TOKEN_INVALID, again
 
 
-@pytest.mark.parametrize("payload", ["", "null", "[]", "7", '"{}"', "{", b"\xff\xfe", b'{"a": "\xff"}', "[" * 2000], ids=repr)
-def test_a_payload_that_is_no_object_is_refused(key: str, payload: str | bytes) -> None:
-    assert code_of(forged(payload, key)) == Code.TOKEN_INVALID
+def test_a_payload_that_is_no_object_is_refused(key: str) -> None:
+    for payload in ("", "null", "[]", "7", '"{}"', "{", b"\xff\xfe", b'{"a": "\xff"}', "[" * 2000):
+        assert code_of(forged(payload, key)) == Code.TOKEN_INVALID, payload
 
 
 def test_a_token_of_another_app_is_refused(key: str) -> None:
@@ -231,6 +322,16 @@ def test_the_signers_clock_may_be_a_little_ahead_and_no_more(key: str) -> None:
     assert code_of(forged(GOOD | {"iat": NOW_S + tokens.LEEWAY_S}, key)) == 200
     assert code_of(forged(GOOD | {"iat": NOW_S + tokens.LEEWAY_S + 1}, key)) == Code.TOKEN_INVALID
     assert code_of(forged(GOOD | {"iat": 10**300}, key)) == Code.TOKEN_INVALID
+
+
+def test_a_token_is_not_good_before_the_time_that_it_names(key: str) -> None:
+    assert {code_of(forged(GOOD | {"nbf": nbf}, key)) for nbf in (0, NOW_S, NOW_S + tokens.LEEWAY_S)} == {200}
+    assert code_of(forged(GOOD | {"nbf": NOW_S + tokens.LEEWAY_S + 1}, key)) == Code.TOKEN_INVALID
+
+
+def test_a_time_may_be_a_fraction(key: str) -> None:
+    token = forged(GOOD | {"iat": NOW_S - 0.5, "exp": NOW_S + 0.5}, key)
+    assert [code_of(token, NOW_MS + ms) for ms in (499, 500)] == [200, Code.TOKEN_EXPIRED]
 
 
 def test_a_wrongly_signed_token_that_has_expired_is_invalid_rather_than_expired(key: str) -> None:
