@@ -4,8 +4,9 @@ PY := .venv/bin/python
 export PARLEY_PORT ?= 4566
 
 STAGE ?= dev
+MINUTES ?= 30
 
-.PHONY: up down reset logs test check synth deploy
+.PHONY: up down reset logs test check mutants soak synth deploy
 
 up: .venv/.ready        ## start the local AWS, deploy to it, say how to call it
 	@$(PY) -m ops.local up
@@ -24,6 +25,12 @@ test: .venv/.ready      ## everything: style, types, unit, function, template an
 
 check: .venv/.ready     ## the same without the end-to-end run
 	@$(PY) -m ops.check fast
+
+mutants: .venv/.ready   ## known wrong versions of the code, each of which a test has to notice
+	@$(PY) -m tests.mutants
+
+soak: .venv/.ready      ## random histories and HTTP clients with containers killed, MINUTES=30 unless said otherwise
+	@$(PY) -m ops.check soak --minutes $(MINUTES)
 
 synth: .venv/.ready     ## the CloudFormation template of a stage, STAGE=dev unless said otherwise, to cdk.out; needs no AWS account
 	@$(PY) -m ops.cdk synth --quiet -c stage=$(STAGE)

@@ -16,14 +16,23 @@ from ops.console import err, fail
 BIN = Path(sys.executable).parent
 WORKERS = "2"  # processes for the tests
 E2E_HOME = ROOT / ".local" / "e2e"
+REPORTS = ROOT / ".local" / "reports"  # one a step of tests; `python -m tests.counts` adds them up
 
-Step = tuple[str, list[str | Path]]
+Command = list[str | Path]
+Step = tuple[str, Command]
+
+
+def tests(report: str, *arguments: str) -> Command:
+    return [BIN / "pytest", f"--junitxml={REPORTS / report}.xml", "-o", "junit_family=xunit1", *arguments]
+
+
 FAST: list[Step] = [
     ("formatting", [BIN / "ruff", "format", "--check", "--quiet", "."]),
     ("lint", [BIN / "ruff", "check", "--quiet", "."]),
     ("types", [BIN / "mypy", "--no-error-summary"]),
-    ("unit, function and template tests", [BIN / "pytest", "-n", WORKERS, "-m", "not e2e", "--dist", "worksteal"]),
+    ("unit, function, fault, history and template tests", tests("in-process", "-n", WORKERS, "-m", "not e2e", "--dist", "worksteal")),
 ]
+SOME_MUTANTS: Step = ("five wrong versions of the code", [sys.executable, "-m", "tests.mutants", "--some", "5"])
 DEPLOY: list[Step] = [
     ("the local AWS, deployed anew", [sys.executable, "-m", "ops.local", "reset"]),
     ("cdk deploy to the local AWS", [sys.executable, "-m", "ops.local", "up"]),
@@ -31,13 +40,9 @@ DEPLOY: list[Step] = [
 ROLES, CLIENTS = "tests/e2e/test_roles.py", "tests/e2e/test_soak.py"
 E2E: list[Step] = [
     *DEPLOY,
-    ("end-to-end tests", [BIN / "pytest", "-m", "e2e", "tests/e2e", "--ignore", ROLES, "--ignore", CLIENTS]),
-    ("each role without each of its grants", [BIN / "pytest", "-m", "e2e", ROLES]),
-    ("clients over HTTP while containers are killed", [BIN / "pytest", "-m", "e2e", "-s", CLIENTS]),
-]
-SOAK: list[Step] = [
-    *DEPLOY,
-    ("clients over HTTP while containers are killed", [BIN / "pytest", "-m", "e2e", "-s", CLIENTS]),
+    ("end-to-end tests", tests("end-to-end", "-m", "e2e", "tests/e2e", "--ignore", ROLES, "--ignore", CLIENTS)),
+    ("each role without each of its grants", tests("roles", "-m", "e2e", ROLES)),
+    ("clients over HTTP while containers are killed", tests("clients", "-m", "e2e", "-s", CLIENTS)),
 ]
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
@@ -52,13 +57,16 @@ def fast() -> None:
 @app.command("all")
 def everything() -> None:
     """The same, and an end-to-end run over HTTP on a local AWS of its own (port and folder), deployed as `make up` does."""
-    on_own_aws([*FAST, *E2E], {})
+    on_own_aws([*FAST, SOME_MUTANTS, *E2E], {})
 
 
 @app.command()
-def soak(minutes: Annotated[int, typer.Option(min=1, help="How long the clients run.")] = 30) -> None:
-    """Clients over HTTP for longer, on the same local AWS; what happened is left in its `last-soak.json`."""
-    on_own_aws(SOAK, {"PARLEY_SOAK_SECONDS": str(60 * minutes)})
+def soak(minutes: Annotated[int, typer.Option(min=2, help="How long, half of it for each.")] = 30) -> None:
+    """Random histories, then clients over HTTP on the same local AWS; what those did is left in its `last-soak.json`."""
+    half = minutes / 2
+    histories: Step = ("random histories", [sys.executable, "-m", "tests.histories.machine", "--minutes", str(half)])
+    clients: Step = ("clients over HTTP while containers are killed", [BIN / "pytest", "-m", "e2e", "-s", CLIENTS])
+    on_own_aws([histories, *DEPLOY, clients], {"PARLEY_SOAK_SECONDS": str(round(half * 60))})
 
 
 def on_own_aws(steps: list[Step], settings: dict[str, str]) -> None:

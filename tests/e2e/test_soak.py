@@ -137,7 +137,7 @@ def jobs_come_back_soon(api: Api) -> Iterator[Callable[[], bool]]:
 
 
 def test_clients_that_give_up_and_containers_that_die_leave_a_good_history(
-    api: Api, people: Make, jobs_come_back_soon: Callable[[], bool]
+    api: Api, people: Make, jobs_come_back_soon: Callable[[], bool], record_property: Callable[[str, object], None]
 ) -> None:
     seconds = float(os.environ.get("PARLEY_SOAK_SECONDS", "60"))
     seed = os.environ.get("PARLEY_SOAK_SEED") or str(time.time_ns())
@@ -158,6 +158,8 @@ def test_clients_that_give_up_and_containers_that_die_leave_a_good_history(
         figures.update(sends=len(asks), kills=disturbance.kills, messages=sum(round_.tips().values()), views=len(views))
         left -= ROUND_S
     record(seconds, seed, figures, wrong)
+    for name, number in figures.items():
+        record_property(f"over HTTP: {name}", number)
     assert not wrong, "\n".join([f"PARLEY_SOAK_SEED={seed}", *wrong[:SHOWN]])
     assert figures["kills"] >= (seconds - 2 * STARTED_S) / (2 * KILL_S[1])
     assert figures["answered"] > figures["sends"] / 2

@@ -101,8 +101,8 @@ def test_every_interleaving_stores_the_message_once(
     fast.backwards = backwards
     interleavings, states = explore(fast, case)
     assert interleavings > states > 1
-    record_property("interleavings", interleavings)
-    record_property("states", states)
+    record_property("interleavings of appends", interleavings)
+    record_property("states of appends", states)
 
 
 @pytest.mark.parametrize(

@@ -812,8 +812,8 @@ def test_every_outcome_is_that_of_some_serial_order(
 ) -> None:
     run = Run(stage, CASES[name], crashes)
     run.both_ways(random.Random(f"{SEED} {name}"))
-    record_property("interleavings", run.interleavings)
-    record_property("states", run.states)
+    record_property("interleavings of operations", run.interleavings)
+    record_property("states of operations", run.states)
 
 
 # --- what the test is good for

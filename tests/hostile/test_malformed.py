@@ -4,7 +4,7 @@ import importlib
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -71,7 +71,7 @@ def _complaint(request: Malformed) -> str | None:
 
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_a_malformed_request_is_refused_and_leaves_no_trace(
-    world: World, samples: list[Sample], caplog: pytest.LogCaptureFixture, batch: int
+    world: World, samples: list[Sample], caplog: pytest.LogCaptureFixture, batch: int, record_property: Callable[[str, object], None]
 ) -> None:
     before = world.snapshot()
     for index in range(BATCH):
@@ -81,6 +81,7 @@ def test_a_malformed_request_is_refused_and_leaves_no_trace(
         assert complaint is None, f"{replay}\n{json.dumps(request.event)[:SHOWN]}\n{complaint}"
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
     assert world.snapshot() == before
+    record_property("malformed requests", BATCH)
 
 
 def test_what_is_mutated_works_as_it_stands(samples: list[Sample]) -> None:

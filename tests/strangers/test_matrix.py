@@ -291,10 +291,11 @@ def answers(request: pytest.FixtureRequest) -> Answers:
     return KNOWN[operation]
 
 
-def test_the_matrix_is_the_whole_product_of_its_dimensions() -> None:
+def test_the_matrix_is_the_whole_product_of_its_dimensions(record_property: Callable[[str, object], None]) -> None:
     rows = {(cell.operation, cell.parameter) for cell in CELLS}
     assert Counter(operation for operation, _ in rows) == {"send": 7, "notify": 7, "history": 5, "ack": 6, "forget": 4, "unread": 4}
     assert len(set(CELLS)) == len(CELLS) == len(rows) * len(CALLERS) * len(WHOSE) == 924
+    record_property("cells of the authorization matrix", len(CELLS))
 
 
 def test_a_direct_event_takes_the_same_ids_as_the_headers() -> None:
