@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections import Counter
+from collections.abc import Callable
 from itertools import product
 from typing import Any, NamedTuple
 
