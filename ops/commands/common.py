@@ -12,15 +12,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from messaging.keys import MAX_ID
-from ops.console import err, out
+from ops.console import err, fail, out
 
 T = TypeVar("T")
+PIPED_COLUMNS = 10_000  # of a table that is not on a screen: nothing is cut off
 
 Stack = Annotated[
     str | None, typer.Option("--stack", help="A deployed stack, reached with the usual AWS profile; without it: the local AWS.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 App = Annotated[str, typer.Option("--app", help="The app.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 ChosenId = Annotated[int | None, typer.Option("--id", min=1, max=MAX_ID, help="A number of your own choice.")]
 
 
@@ -48,12 +50,30 @@ def tell_all(rows: list[dict[str, Any]], as_json: bool) -> None:
     else:
         table = Table(*rows[0], box=None, pad_edge=False)
         for row in rows:
-            table.add_row(*(escape(str(value)) for value in row.values()))
-        out.print(table)
+            table.add_row(*("" if value is None else escape(str(value)) for value in row.values()))
+        out.print(table, width=None if out.is_terminal else PIPED_COLUMNS)
 
 
 def when(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
+
+
+def age(ms: int) -> str:
+    """A span of time to the precision that an operator needs."""
+    for unit, name in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min")):
+        if ms >= 2 * unit:
+            return f"{ms // unit} {name}"
+    return f"{max(ms, 0) // 1000} s"
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Goes on only with --yes or a yes."""
+    try:
+        if yes or typer.confirm(question, err=True):
+            return
+    except typer.Abort:
+        pass
+    fail("nothing done; --yes goes on without asking")
 
 
 def with_progress(what: str, total: int, work: Callable[[Callable[[int], None]], T]) -> T:
