@@ -7,6 +7,7 @@ from messaging.errors import ApiError, Code
 from ops.commands import functions
 from ops.commands.apps import app
 from ops.commands.dead_letters import letters
+from ops.commands.doctor import check_up
 from ops.commands.groups import group
 from ops.commands.keys import keys
 from ops.commands.tokens import token
@@ -18,6 +19,7 @@ for name, commands in (("app", app), ("user", user), ("group", group), ("token",
     main.add_typer(commands, name=name)
 for command in (functions.env, functions.invoke, functions.logs):
     main.command()(command)
+main.command("doctor")(check_up)
 
 HINTS = {
     Code.UNKNOWN_APP: "parley app list shows what there is, parley app create makes one",
