@@ -61,7 +61,20 @@ def test_the_one_stage_is_throttled_as_the_settings_say(stage: str) -> None:
         "ThrottlingRateLimit": chosen.throttle_rate_per_second,
         "ThrottlingBurstLimit": chosen.throttle_burst_requests,
     }
-    assert "RouteSettings" not in deployed
+    limits = {"ThrottlingRateLimit": chosen.throttle_rate_per_second, "ThrottlingBurstLimit": chosen.throttle_burst_requests}
+    assert deployed["RouteSettings"] == dict.fromkeys(ROUTES, limits)
+
+
+@each_stage
+def test_a_route_is_there_before_its_limits(stage: str) -> None:
+    """API Gateway refuses the limits of a route that it does not know yet."""
+    (deployed,) = resources(stage, "AWS::ApiGatewayV2::Stage").values()
+    assert set(resources(stage, "AWS::ApiGatewayV2::Route")) <= set(deployed["DependsOn"])
+
+
+@each_stage
+def test_no_web_page_may_call_the_api_unless_its_origin_is_listed(stage: str) -> None:
+    assert "CorsConfiguration" not in only(stage, "AWS::ApiGatewayV2::Api")
 
 
 @each_stage
