@@ -9,13 +9,22 @@ from ops.commands.apps import app
 from ops.commands.dead_letters import letters
 from ops.commands.doctor import check_up
 from ops.commands.groups import group
+from ops.commands.inbox import inbox
 from ops.commands.keys import keys
 from ops.commands.tokens import token
 from ops.commands.users import user
 from ops.console import fail
 
 main = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for name, commands in (("app", app), ("user", user), ("group", group), ("token", token), ("keys", keys), ("dead-letters", letters)):
+for name, commands in (
+    ("app", app),
+    ("user", user),
+    ("group", group),
+    ("token", token),
+    ("keys", keys),
+    ("dead-letters", letters),
+    ("inbox", inbox),
+):
     main.add_typer(commands, name=name)
 for command in (functions.env, functions.invoke, functions.logs):
     main.command()(command)

@@ -106,6 +106,24 @@ def count(conversation: Conversation, after: int, reader: int, now_ms: int) -> i
     return sum(page["Count"] for page in pages)
 
 
+def newest_of(conversation: Conversation, sender: int, until_ms: int) -> int:
+    """The number of the newest message that `sender` had sent by then; 0 where there is none."""
+    pages = (
+        store.dynamodb()
+        .get_paginator("query")
+        .paginate(
+            TableName=settings().messages_table,
+            KeyConditionExpression="conversation = :c",
+            FilterExpression="sender = :sender AND sent_at <= :until",
+            ExpressionAttributeValues=store.pack({":c": conversation.key, ":sender": sender, ":until": until_ms}),
+            ProjectionExpression="msg_id",
+            ScanIndexForward=False,
+            ConsistentRead=True,
+        )
+    )
+    return next((int(store.unpack(item)["msg_id"]) for page in pages for item in page["Items"]), 0)
+
+
 def expired(sent_at: int, now_ms: int) -> bool:
     """Whether a message sent then has expired. TTL deletion lags by up to days, so whoever reads compares."""
     expires_at = _expiry(sent_at)
