@@ -10,6 +10,8 @@ REDRIVE = "SQS moves a job to the dead-letter queue after five attempts; a desti
 AWS_KEYS = "encrypted with a key that AWS manages, free of charge; kms in cdk.json chooses a customer-managed one, as prod does"
 ALARM_WORDS = "carries the names of alarms and no data; CloudWatch can publish with a customer-managed key only, which kms chooses"
 MAIL = "a mail that cannot be delivered is no reason to keep the alarm: the console shows it, and the mails of the others arrive"
+FRONT_LOG = "the API's access log has every request that gets through, the web ACL's what does not; a bucket of addresses is spared"
+ANYWHERE = "users of a chat are anywhere; who may not come in from where is a rule for the web ACL"
 NO_NETWORK = "talks to AWS services only, by IAM and TLS; a VPC would add endpoints to pay for and nothing to protect"
 CONCURRENCY = "routes are throttled and the queue's mapping is capped; a reserved share is taken from all others, and new accounts have 10"
 NO_SECRETS = "holds names, numbers and switches, no secret (tested), encrypted by Lambda; an own key costs a KMS call at every start"
@@ -26,6 +28,8 @@ NAG = (
     ("Functions", "Serverless-LambdaDLQ", CALLERS),
     ("Functions/Fanout", "Serverless-LambdaEventSourceMappingDestination", REDRIVE),
     ("Api/HttpApi", "AwsSolutions-APIG4", TOKENS),
+    ("Api/Front", "AwsSolutions-CFR1", ANYWHERE),
+    ("Api/Front", "AwsSolutions-CFR3", FRONT_LOG),
     ("Monitoring/Alarms", "Serverless-SNSRedrivePolicy", MAIL),
 )
 

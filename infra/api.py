@@ -6,7 +6,7 @@ On request it has a name of its own, and a CloudFront distribution in front, bec
 import json
 from typing import cast
 
-from aws_cdk import CfnOutput, Duration
+from aws_cdk import CfnOutput, Duration, Stack
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_cloudfront as cloudfront
@@ -75,11 +75,12 @@ class Api(Construct):
         }
         stage.node.add_dependency(*routes)  # API Gateway refuses the limits of a route that is not there yet
         self.id, self.url = api.api_id, stage.url
-        if domain:
+        if settings.domain_name:
             self.url = f"https://{settings.domain_name}/"
+        if domain:
             CfnOutput(self, "DomainTarget", value=domain.regional_domain_name)
         if fronted:
-            self.url = self._behind_cloudfront(api, settings)
+            self._behind_cloudfront(api, settings)
 
     def _domain(self, settings: Settings) -> apigateway.DomainName:
         return apigateway.DomainName(
@@ -90,28 +91,27 @@ class Api(Construct):
             security_policy=apigateway.SecurityPolicy.TLS_1_2,
         )
 
-    def _behind_cloudfront(self, api: apigateway.HttpApi, settings: Settings) -> str:
+    def _behind_cloudfront(self, api: apigateway.HttpApi, settings: Settings) -> None:
         """CloudFront, with the WAF that the settings name; it caches nothing."""
-        own = settings.domain_name
+        here = Stack.of(self)
         distribution = cloudfront.Distribution(
             self,
             "Front",
             comment=settings.stack_name,
             default_behavior=cloudfront.BehaviorOptions(
-                origin=origins.HttpOrigin(f"{api.api_id}.execute-api.{self.node.scope.region}.amazonaws.com"),  # type: ignore[union-attr]
+                origin=origins.HttpOrigin(f"{api.api_id}.execute-api.{here.region}.{here.url_suffix}"),
                 allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
                 cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
                 origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
                 viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
             ),
-            domain_names=[own] if own else None,
-            certificate=acm.Certificate.from_certificate_arn(self, "Certificate", settings.certificate_arn) if own else None,
+            domain_names=[settings.domain_name],
+            certificate=acm.Certificate.from_certificate_arn(self, "Certificate", settings.certificate_arn),
             minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
             web_acl_id=settings.web_acl_arn,
         )
         CfnOutput(self, "DomainTarget", value=distribution.distribution_domain_name)
-        return f"https://{own or distribution.distribution_domain_name}/"
 
 
 def _cors(settings: Settings) -> apigateway.CorsPreflightOptions:

@@ -90,7 +90,7 @@ class Settings(BaseModel):
     cors_origins: list[str]  # web pages that may call the API; none: CORS is off
     domain_name: str  # the API's own name, or none
     certificate_arn: str  # for domain_name: of the stack's region, or of us-east-1 with a web_acl_arn
-    web_acl_arn: str  # a WAF of CloudFront, which is then put in front of the API, or none
+    web_acl_arn: str  # a WAF in CloudFront, which is then put in front of the API under domain_name, or none
     invokers: list[Invoker]  # who may invoke the endpoints directly, beside those of this account whose own policy lets them
     partial_batches: bool  # false where the stream's poller ignores batchItemFailures, as the local one does
 
@@ -113,6 +113,8 @@ class Settings(BaseModel):
             raise ValueError("domain_name needs a certificate_arn")
         if self.certificate_arn and not self.domain_name:
             raise ValueError("certificate_arn is for a domain_name")
+        if self.web_acl_arn and not self.domain_name:
+            raise ValueError("web_acl_arn needs a domain_name: under CloudFront's own names clients may use TLS older than 1.2")
         return self
 
     @property

@@ -17,6 +17,13 @@ from tests.synthesized import STAGES, template
 BIN = Path(sys.executable).parent
 REASON = 60  # characters: shorter is no reason
 
+EVERYTHING = {  # that can be asked for
+    "alarm_emails": ["ops@example.com"],
+    "domain_name": "chat.example.com",
+    "certificate_arn": "arn:aws:acm:us-east-1:123456789012:certificate/12345678-90ab-cdef-1234-567890abcdef",
+    "web_acl_arn": "arn:aws:wafv2:us-east-1:123456789012:global/webacl/parley/12345678-90ab-cdef-1234-567890abcdef",
+}
+
 Finding = tuple[str, str]  # a resource's type and a rule
 
 
@@ -58,7 +65,7 @@ def unacknowledged(variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyP
     """What cdk-nag would say of `prod` if nothing were acknowledged: the constructs, by rule."""
     monkeypatch.setattr("infra.checks.NAG", ())
     with pytest.raises(RuntimeError, match="ValidationFailed"):
-        variant("prod", alarm_emails=["ops@example.com"])
+        variant("prod", **EVERYTHING)
     report = json.loads((tmp_path / "out" / "validation-report.json").read_text())
     assert [each["pluginName"] for each in report["pluginReports"]] == ["AwsSolutions", "Serverless"]
     violations: list[Any] = [violation for each in report["pluginReports"] for violation in each["violations"]]

@@ -158,9 +158,39 @@ def test_a_stage_for_aws_comes_out_the_same_too(synth: Callable[[str, int], Synt
     assert again == before
 
 
-def test_a_wrong_stage_ends_the_synth_with_that_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ({"stage": "nowhere"}, "cdk.json: no stage 'nowhere', there are local, dev, prod"),
+        ({"retention_days": "-1"}, "cdk.json, stage dev: retention_days: Input should be greater than or equal to 0 (got -1)"),
+        (
+            {"kms": "arn:aws:kms:eu-central-1:123456789012:alias/parley"},
+            "cdk.json, stage dev: kms must be aws, own or the ARN of a KMS key (arn:aws:kms:region:account:key/id), "
+            "not 'arn:aws:kms:eu-central-1:123456789012:alias/parley'",
+        ),
+        (
+            {"cors_origins": '["*"]'},
+            "cdk.json, stage dev: cors_origins: '*' is not an origin such as https://app.example.com",
+        ),
+        ({"domain_name": "chat.example.com"}, "cdk.json, stage dev: domain_name needs a certificate_arn"),
+        (
+            {"invokers": [{"principal": "events.amazonaws.com"}]},
+            "cdk.json, stage dev: invokers: 0: events.amazonaws.com needs the source_arn of the one resource that it may invoke for",
+        ),
+    ],
+    ids=lambda given: next(iter(given)) if isinstance(given, dict) else "",
+)
+def test_a_wrong_setting_ends_the_synth_with_that_one_sentence(tmp_path: Path, context: dict[str, Any], said: str) -> None:
     with pytest.raises(subprocess.CalledProcessError) as failed:
-        synthesize("dev", tmp_path, {"stage": "nowhere"})
+        synthesize("dev", tmp_path, context)
     assert failed.value.returncode == 1
-    assert failed.value.stderr == "cdk.json: no stage 'nowhere', there are local, dev, prod\n"
+    assert failed.value.stderr == said + "\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_setting_of_the_command_line_is_checked_and_counts(tmp_path: Path) -> None:
+    """Everything that `cdk -c` hands over is a string."""
+    synthesize("dev", tmp_path, {"retention_days": "7", "alarms": "false"})
+    made = json.loads((tmp_path / "Parley-dev.template.json").read_text())
+    assert made["Outputs"]["RetentionSeconds"]["Value"] == str(7 * 86400)
+    assert not [each for each in made["Resources"].values() if each["Type"] == "AWS::CloudWatch::Alarm"]
