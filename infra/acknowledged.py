@@ -14,7 +14,7 @@ FRONT_LOG = "the API's access log has every request that gets through, the web A
 ANYWHERE = "users of a chat are anywhere; who may not come in from where is a rule for the web ACL"
 NO_NETWORK = "talks to AWS services only, by IAM and TLS; a VPC would add endpoints to pay for and nothing to protect"
 CONCURRENCY = "routes are throttled and the queue's mapping is capped; a reserved share is taken from all others, and new accounts have 10"
-NO_SECRETS = "holds names, numbers and switches, no secret (tested), encrypted by Lambda; an own key costs a KMS call at every start"
+ENVIRONMENT = "holds names, numbers and switches, no secret (tested), encrypted by Lambda; an own key costs a KMS call at every start"
 
 # cdk-nag: (path below the stack, rule, reason); whatever is below the path is meant, where there is such a path.
 NAG = (
@@ -38,7 +38,7 @@ CHECKOV = (
     ("AWS::Lambda::Function", "CKV_AWS_115", CONCURRENCY, False),
     ("AWS::Lambda::Function", "CKV_AWS_116", CALLERS, False),
     ("AWS::Lambda::Function", "CKV_AWS_117", NO_NETWORK, False),
-    ("AWS::Lambda::Function", "CKV_AWS_173", NO_SECRETS, False),
+    ("AWS::Lambda::Function", "CKV_AWS_173", ENVIRONMENT, False),
     ("AWS::SQS::Queue", "CKV_AWS_27", AWS_KEYS, True),
     ("AWS::SecretsManager::Secret", "CKV_AWS_149", AWS_KEYS, True),
     ("AWS::Logs::LogGroup", "CKV_AWS_158", AWS_KEYS, True),
