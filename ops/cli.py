@@ -6,6 +6,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from messaging.errors import ApiError, Code
 from ops.commands import functions
 from ops.commands.apps import app
+from ops.commands.cost import cost_of
 from ops.commands.dead_letters import letters
 from ops.commands.doctor import check_up
 from ops.commands.groups import group
@@ -29,6 +30,7 @@ for name, commands in (
 for command in (functions.env, functions.invoke, functions.logs):
     main.command()(command)
 main.command("doctor")(check_up)
+main.command("cost")(cost_of)
 
 HINTS = {
     Code.UNKNOWN_APP: "parley app list shows what there is, parley app create makes one",
