@@ -12,6 +12,7 @@ from ops.commands.doctor import check_up
 from ops.commands.groups import group
 from ops.commands.inbox import inbox
 from ops.commands.keys import keys
+from ops.commands.restore import restore_table
 from ops.commands.tokens import token
 from ops.commands.users import user
 from ops.console import fail
@@ -31,6 +32,7 @@ for command in (functions.env, functions.invoke, functions.logs):
     main.command()(command)
 main.command("doctor")(check_up)
 main.command("cost")(cost_of)
+main.command("restore")(restore_table)
 
 HINTS = {
     Code.UNKNOWN_APP: "parley app list shows what there is, parley app create makes one",

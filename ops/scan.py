@@ -38,16 +38,13 @@ class Page(NamedTuple):
     read: int  # items, those left out included
 
 
-def pages(table: str, names: Sequence[str], condition: str, values: dict[str, object]) -> Iterator[Page]:
-    """Every item for which `condition` holds, read consistently, with the attributes `names`; items of one partition are together."""
-    call = {
-        "TableName": table,
-        "ConsistentRead": True,
-        "ProjectionExpression": ", ".join(names),
-        "FilterExpression": condition,
-        "ExpressionAttributeValues": store.pack(values),
-        "TotalSegments": SEGMENTS,
-    }
+def pages(table: str, names: Sequence[str] = (), condition: str = "", values: dict[str, object] | None = None) -> Iterator[Page]:
+    """Every item for which `condition` holds, read consistently, with the attributes `names` or all; those of one partition together."""
+    call: dict[str, Any] = {"TableName": table, "ConsistentRead": True, "TotalSegments": SEGMENTS}
+    if names:
+        call["ProjectionExpression"] = ", ".join(names)
+    if condition:
+        call |= {"FilterExpression": condition, "ExpressionAttributeValues": store.pack(values or {})}
     starts: dict[int, Any] = dict.fromkeys(range(SEGMENTS))
     while starts:
         replies = store.parallel([partial(_page, call, segment, start) for segment, start in starts.items()])
