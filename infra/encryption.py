@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aws_cdk import CfnResource, Duration, RemovalPolicy, Stack
+from aws_cdk import CfnResource, Duration, RemovalPolicy, Stack, Tags
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
@@ -51,7 +51,7 @@ def key_of(scope: Construct, settings: Settings) -> kms.IKey | None:
         return None
     if settings.kms != "own":
         return kms.Key.from_key_arn(scope, "Key", settings.kms)
-    return kms.Key(
+    key = kms.Key(
         scope,
         "Key",
         description=f"{settings.stack_name}: messages, queues, token keys and logs",
@@ -60,6 +60,8 @@ def key_of(scope: Construct, settings: Settings) -> kms.IKey | None:
         removal_policy=RemovalPolicy.RETAIN if settings.keep_data else RemovalPolicy.DESTROY,
         policy=iam.PolicyDocument(statements=_policy(Stack.of(scope), settings)),
     )
+    Tags.of(key).add("parley", settings.stack_name)  # by which infra/policies/deploy.json tells it from everybody else's keys
+    return key
 
 
 def _policy(stack: Stack, settings: Settings) -> list[iam.PolicyStatement]:

@@ -42,13 +42,15 @@ class Functions(Construct):
             compatible_architectures=[lambda_.Architecture.ARM_64],
             removal_policy=RemovalPolicy.DESTROY,
         )
+        bounded = settings.permissions_boundary
+        self._boundary = iam.ManagedPolicy.from_managed_policy_name(self, "Boundary", bounded) if bounded else None
         self.by_name = {row.name: self._deploy(row) for row in FUNCTIONS}
 
     def _deploy(self, row: Function) -> lambda_.Function:
         settings, id = self._settings, row.name.capitalize()
         name = f"{settings.stack_name}-{row.name}"
         log = self.logs[row.name] = log_group(self, f"{id}Log", settings, f"/aws/lambda/{name}")
-        role = iam.Role(self, f"{id}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        role = iam.Role(self, f"{id}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"), permissions_boundary=self._boundary)
         role.add_to_policy(iam.PolicyStatement(actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[log.log_group_arn]))
         environment = self._environment(row, role)
         return lambda_.Function(

@@ -21,6 +21,7 @@ IDENTITY = rf"{ARN}:iam::[0-9]{{12}}:(role|user)/[A-Za-z0-9+=,.@_/-]+|[0-9]{{12}
 SERVICE = r"[a-z0-9.-]+\.amazonaws\.com"
 SOURCE = rf"{ARN}:[a-z0-9-]+:[a-z0-9-]*:[0-9]{{12}}:[^*]+"
 HOST = r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}"
+POLICY_NAME = r"[A-Za-z0-9+=,.@_-]{1,128}"
 ORIGIN = r"https?://[A-Za-z0-9.-]+(:[0-9]+)?"
 EMAIL = r"[^@\s]+@[^@\s]+\.[^@\s]+"
 MAX_MESSAGE_BYTES = 256 * 1024  # an item takes 400 KB, AWS limit; the rest of it is keys and numbers
@@ -92,6 +93,7 @@ class Settings(BaseModel):
     certificate_arn: str  # for domain_name: of the stack's region, or of us-east-1 with a web_acl_arn
     web_acl_arn: str  # a WAF in CloudFront, which is then put in front of the API under domain_name, or none
     invokers: list[Invoker]  # who may invoke the endpoints directly, beside those of this account whose own policy lets them
+    permissions_boundary: str  # a managed policy that bounds what the functions' roles may do, by its name, or none
     partial_batches: bool  # false where the stream's poller ignores batchItemFailures, as the local one does
 
     @model_validator(mode="after")
@@ -126,6 +128,7 @@ TEXTS = (
     ("alarm_emails", EMAIL, "an e-mail address"),
     ("cors_origins", ORIGIN, "an origin such as https://app.example.com"),
     ("domain_name", HOST, "the name of a host"),
+    ("permissions_boundary", POLICY_NAME, "the name of a managed policy"),
     ("certificate_arn", CERTIFICATE, "the ARN of an ACM certificate"),
     ("web_acl_arn", WEB_ACL, "the ARN of a web ACL of CloudFront (global, in us-east-1)"),
 )
