@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infra import settings
+from infra.settings import ROOT
 from tests.infra.conftest import Variant
 from tests.infra.template import NAMES, QUEUES, TABLES, TOPIC, WORKERS, flat, function, only
 from tests.synthesized import STAGES, resources
@@ -52,6 +53,11 @@ def test_every_alarm_names_its_section_of_the_runbook(stage: str) -> None:
     assert set(said) == set(SECTIONS)
     for name, section in SECTIONS.items():
         assert f"docs/operations.md#{section.lower().replace(' ', '-')} ({section})" in said[name]
+
+
+def test_the_runbook_has_every_section_that_an_alarm_names() -> None:
+    headings = re.findall(r"^#+ (.+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    assert set(SECTIONS.values()) <= set(headings)
 
 
 @each_stage
