@@ -92,8 +92,8 @@ def made(check: Check, patient: Patient) -> list[Finding]:
     try:
         for finding in check(patient):
             found.append(finding)  # noqa: PERF402 - what was found before an error counts
-    except (BotoCoreError, ClientError, ApiError, OSError) as error:
-        found.append(Finding("red", f"cannot be looked at: {error}", Section.WELL))
+    except (BotoCoreError, ClientError, ApiError, OSError, LookupError, ValueError, zipfile.BadZipFile) as error:
+        found.append(Finding("red", f"cannot be looked at: {error or type(error).__name__}", Section.WELL))
     return found
 
 

@@ -105,14 +105,13 @@ def restore(conversation: Conversation, user: int, now_ms: int) -> bool:
     before = log.tip(conversation, now_ms)
     if not store.update(_row(conversation, user), _fresh(profile, before), "attribute_not_exists(reader)").applied:
         return False
-    if not store.get(
-        (settings().directory_table, _listing(conversation, user))
-    ):  # leaving ends the listing, then the row, which was not there yet
+    listing: store.Ref = settings().directory_table, _listing(conversation, user)
+    if not store.get(listing):  # leaving has ended the listing, and found no row to end
         store.update(_row(conversation, user), {"left_at": now_ms}, inbox.BELONGS)
         return False
-    after = log.tip(conversation, now_ms)
-    if after.msg_id > before.msg_id:  # as after joining
-        inbox.advance(conversation, user, Marks(), _newest(after))
+    newest = log.tip(conversation, now_ms)
+    if newest.msg_id > before.msg_id:  # as after joining
+        inbox.advance(conversation, user, Marks(), _newest(newest))
     _finish_crossing(conversation, [user], False)
     return True
 

@@ -36,8 +36,9 @@ def letters_list(queue: Queues = None, stack: Stack = None, as_json: Json = Fals
     """How many there are in each queue, and how old the oldest is."""
     outputs, rows = stacks.connect(stack), []
     for each, url in _chosen(queue, outputs):
-        total = dead_letters.count(url)
-        oldest = dead_letters.look(url, SAMPLE)[:1] if total else []
+        with err.status(f"Looking at {each}"):
+            total = dead_letters.count(url)
+            oldest = dead_letters.look(url, SAMPLE)[:1] if total else []
         rows.append({"queue": str(each), "letters": total, "oldest": age(now_ms() - oldest[0].sent_ms) if oldest else None})
     tell_all(rows, as_json)
 
