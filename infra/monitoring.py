@@ -120,13 +120,13 @@ class Monitoring(Construct):
         chosen, visible = self._settings, "ApproximateNumberOfMessagesVisible"
         late_s, job_s = chosen.alarm_lag_seconds, chosen.alarm_job_age_seconds
         job_age, stream_age = self._queue("fanout", "ApproximateAgeOfOldestMessage"), self._function("deliver", "IteratorAge", "Maximum")
-        late = f"one batch in a hundred reaches the inbox more than {late_s} s after its messages were sent"
+        late = f"for ten minutes, batches reach the inbox more than {late_s} s after their messages were sent"
         rows = [
             Alarm("FanoutDead", "Dead letters", "fan-out jobs failed five times", self._queue("fanout_dead", visible), 0),
             Alarm("DeliverDead", "Dead letters", "stream records were given up", self._queue("deliver_dead", visible), 0),
             Alarm("JobAge", "Fan-out is behind", f"the oldest fan-out job has waited for more than {job_s} s", job_age, job_s),
             Alarm("IteratorAge", "Delivery is behind", f"the stream is read more than {late_s} s late", stream_age, late_s * 1000),
-            Alarm("Lag", "Delivery lag", late, self._own("Lag", "p99"), late_s * 1000, periods=2),
+            Alarm("Lag", "Delivery lag", late, self._own("Lag", "Maximum"), late_s * 1000, periods=2),
             Alarm("Http5xx", "Errors", "requests end with HTTP 5xx", self._http("5xx"), chosen.alarm_errors),
             Alarm("LoggedErrors", "Errors", "functions log errors", self._own("Errors", "Sum"), chosen.alarm_errors),
         ]
@@ -153,7 +153,6 @@ class Monitoring(Construct):
     def _raise(self, alarm: Alarm, topic: sns.Topic) -> None:
         """Silence is good news: an idle stack has no data, and no alarm."""
         metric = alarm.metric
-        percentile = metric.statistic.startswith("p")
         cloudwatch.CfnAlarm(
             self,
             alarm.id,
@@ -163,8 +162,7 @@ class Monitoring(Construct):
             metric_name=metric.name,
             dimensions=[cloudwatch.CfnAlarm.DimensionProperty(name=name, value=value) for name, value in metric.dimensions],
             period=PERIOD_S,
-            statistic=None if percentile else metric.statistic,
-            extended_statistic=metric.statistic if percentile else None,
+            statistic=metric.statistic,
             comparison_operator="GreaterThanThreshold",
             threshold=alarm.threshold,
             evaluation_periods=alarm.periods,

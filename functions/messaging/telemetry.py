@@ -32,5 +32,8 @@ logger.remove_keys(["service"])
 
 
 def lag(operation: str, now_ms: int, since_ms: int, **counts: int) -> None:
-    """One line of a worker's batch: how long ago (ms) the oldest message of what it has moved was sent."""
+    """One line of a worker's batch: how long ago (ms) the oldest message of what it has moved was sent.
+
+    Never negative, though clocks differ: CloudWatch has no percentiles of a metric that ever was.
+    """
     logger.info(operation, extra={"lag_ms": max(0, now_ms - since_ms), **counts})

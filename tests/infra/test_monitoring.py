@@ -67,7 +67,6 @@ def test_an_alarm_is_told_when_it_comes_and_when_it_goes_and_not_by_silence(stag
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": TOPIC}]
     assert alarm["TreatMissingData"] == "notBreaching"
     assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
-    assert ("Statistic" in alarm) != ("ExtendedStatistic" in alarm)
 
 
 @each_stage
@@ -97,7 +96,8 @@ def test_what_waits_is_told_by_its_age(stage: str) -> None:
 @each_stage
 def test_the_lag_is_made_of_the_lines_that_the_workers_write(stage: str) -> None:
     alarm = alarms(stage)["Lag"]
-    assert (alarm["Namespace"], alarm["MetricName"], alarm["ExtendedStatistic"]) == (f"Parley-{stage}", "Lag", "p99")
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == (f"Parley-{stage}", "Lag", "Maximum")
+    assert (alarm["EvaluationPeriods"], alarm["Threshold"]) == (2, settings.load(stage).alarm_lag_seconds * 1000)
     made = [each for each in filters(stage) if each["MetricTransformations"][0]["MetricName"] == "Lag"]
     assert {(each["FilterPattern"], each["MetricTransformations"][0]["MetricValue"]) for each in made} == {
         ("{ $.lag_ms >= 0 }", "$.lag_ms")

@@ -17,11 +17,18 @@ from tests.synthesized import STAGES, template
 BIN = Path(sys.executable).parent
 REASON = 60  # characters: shorter is no reason
 
-EVERYTHING = {  # that can be asked for
+EVERYTHING: dict[str, Any] = {  # that can be asked for
     "alarm_emails": ["ops@example.com"],
     "domain_name": "chat.example.com",
     "certificate_arn": "arn:aws:acm:us-east-1:123456789012:certificate/12345678-90ab-cdef-1234-567890abcdef",
     "web_acl_arn": "arn:aws:wafv2:us-east-1:123456789012:global/webacl/parley/12345678-90ab-cdef-1234-567890abcdef",
+    "cors_origins": ["https://app.example.com"],
+    "throttle_routes": {"GET /message/unread": {"rate_per_second": 5, "burst_requests": 7}},
+    "invokers": [
+        {"principal": "arn:aws:iam::123456789012:role/orders"},
+        {"principal": "events.amazonaws.com", "source_arn": "arn:aws:events:eu-central-1:123456789012:rule/orders"},
+    ],
+    "retention_days": 30,
 }
 
 Finding = tuple[str, str]  # a resource's type and a rule
@@ -35,7 +42,11 @@ def templates(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_cfn_lint_has_nothing_to_say(templates: list[Path]) -> None:
+def test_cfn_lint_has_nothing_to_say_not_even_of_everything_that_can_be_asked_for(
+    templates: list[Path], variant: Variant, tmp_path: Path
+) -> None:
+    templates.append(tmp_path / "everything.json")
+    templates[-1].write_text(json.dumps(variant("prod", **EVERYTHING)))
     # W3005: CDK lets a resource wait by name too for what it refers to.
     command: list[str | Path] = [BIN / "cfn-lint", "--ignore-checks", "W3005", "--", *templates]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
