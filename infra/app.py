@@ -1,15 +1,33 @@
-"""The CDK app: one stack, of the stage that `cdk.json` or `-c stage=…` names."""
+"""The CDK app: one stack, of the stage that `cdk.json` or `-c stage=…` names; `-c retention_days=30` overrides one of its settings."""
 
-from aws_cdk import App
+import json
+import os
+from typing import Any
 
 from infra import settings
-from infra.stack import Parley
 
 
 def main() -> None:
+    context = json.loads(os.environ.get("CDK_CONTEXT_JSON", "{}"))
+    given = {name: _value(context[name]) for name in settings.Settings.model_fields if name in context}
+    chosen = settings.load(**given)
+
+    from aws_cdk import App  # starts Node: not for settings that are wrong
+
+    from infra import checks
+    from infra.stack import Parley
+
     app = App()
-    Parley(app, settings.load(app.node.try_get_context("stage")))
+    checks.attach(app, Parley(app, chosen))
     app.synth()
+
+
+def _value(text: Any) -> Any:
+    """A setting of the command line, where everything is a string: numbers, switches and lists are given as JSON."""
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return text
 
 
 if __name__ == "__main__":

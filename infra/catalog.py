@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 TIMEOUT_S = 28  # of every function: API Gateway gives up after 29 s, and a worker's batch takes a second or two
 
 TableName = Literal["messages", "inbox", "dedup", "directory"]
+READING = ("GetItem", "BatchGetItem", "Query")
 Grants: TypeAlias = dict[TableName, tuple[str, ...]]  # DynamoDB actions on each table
 
 
@@ -22,6 +23,10 @@ class Function:
     @property
     def is_endpoint(self) -> bool:
         return bool(self.routes)
+
+    @property
+    def writes(self) -> bool:
+        return any(action not in READING for actions in self.tables.values() for action in actions)
 
 
 POSTING: Grants = {

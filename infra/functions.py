@@ -2,12 +2,15 @@
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra import package
 from infra.catalog import FUNCTIONS, TIMEOUT_S, WITH_RETENTION, Function
+from infra.encryption import READ, SEND, WRITE, may_use
 from infra.logs import log_group
 from infra.queues import Queues
 from infra.settings import Settings
@@ -18,10 +21,18 @@ class Functions(Construct):
     """Every function of the table: its own role, its own log group, one asset and one layer for all."""
 
     def __init__(
-        self, scope: Construct, id: str, settings: Settings, tables: Tables, queues: Queues, secret: secretsmanager.Secret
+        self,
+        scope: Construct,
+        id: str,
+        settings: Settings,
+        key: kms.IKey | None,
+        tables: Tables,
+        queues: Queues,
+        secret: secretsmanager.Secret,
     ) -> None:
         super().__init__(scope, id)
-        self._settings, self._tables, self._queues, self._secret = settings, tables, queues, secret
+        self._settings, self._key, self._tables, self._queues, self._secret = settings, key, tables, queues, secret
+        self.logs: dict[str, logs.LogGroup] = {}
         self._code = lambda_.Code.from_asset(str(package.asset(settings.target)))
         self._layer = lambda_.LayerVersion(
             self,
@@ -31,13 +42,15 @@ class Functions(Construct):
             compatible_architectures=[lambda_.Architecture.ARM_64],
             removal_policy=RemovalPolicy.DESTROY,
         )
+        bounded = settings.permissions_boundary
+        self._boundary = iam.ManagedPolicy.from_managed_policy_name(self, "Boundary", bounded) if bounded else None
         self.by_name = {row.name: self._deploy(row) for row in FUNCTIONS}
 
     def _deploy(self, row: Function) -> lambda_.Function:
         settings, id = self._settings, row.name.capitalize()
         name = f"{settings.stack_name}-{row.name}"
-        log = log_group(self, f"{id}Log", settings, f"/aws/lambda/{name}")
-        role = iam.Role(self, f"{id}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        log = self.logs[row.name] = log_group(self, f"{id}Log", settings, f"/aws/lambda/{name}")
+        role = iam.Role(self, f"{id}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"), permissions_boundary=self._boundary)
         role.add_to_policy(iam.PolicyStatement(actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[log.log_group_arn]))
         environment = self._environment(row, role)
         return lambda_.Function(
@@ -77,10 +90,13 @@ class Functions(Construct):
             arn = tables[table].table_arn
             role.add_to_policy(iam.PolicyStatement(actions=[f"dynamodb:{action}" for action in actions], resources=[arn]))
             environment[f"{table.upper()}_TABLE"] = tables[table].table_name
+        may_use(role, self._key, "dynamodb", WRITE if row.writes else READ)
         if row.is_endpoint:
             role.add_to_policy(iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=[self._secret.secret_arn]))
+            may_use(role, self._key, "secretsmanager", ("Decrypt",))
             environment["TOKEN_SECRET"] = self._secret.secret_arn
         if row.enqueues:
             role.add_to_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[self._queues.fanout.queue_arn]))
+            may_use(role, self._key, "sqs", SEND)
             environment["FANOUT_QUEUE_URL"] = self._queues.fanout.queue_url
         return environment

@@ -28,7 +28,7 @@ Target = Literal["aws", "local"]
 
 def layer(target: Target) -> Path:
     """The folder to upload as the dependency layer; built when the lock file or the target's Python changed."""
-    requirements = _uv("export", "--frozen", "--no-default-groups", "--no-emit-project", "--no-annotate", "--no-header", "--no-hashes")
+    requirements = runtime("--no-annotate", "--no-header", "--no-hashes")
     where = BUILD / f"layer-{target}-{_digest(requirements, *_builder(target))}"
     if not where.exists():
         making = Path(tempfile.mkdtemp(dir=_made(BUILD)))
@@ -41,7 +41,19 @@ def layer(target: Target) -> Path:
         _prune(packages)
         _compile(packages, target, "/opt/python")
         _publish(making, where)
+    if not sbom(where).exists():
+        sbom(where).write_text(runtime("--format", "cyclonedx1.5"))
     return where
+
+
+def sbom(layer: Path) -> Path:
+    """The bill of materials of a layer, CycloneDX 1.5, beside it: what is in it, from where, with hashes."""
+    return layer.with_name(f"{layer.name}.cdx.json")
+
+
+def runtime(*options: str) -> str:
+    """What the functions run on, from the lock file, in a form that `uv export` knows."""
+    return _uv("export", "--frozen", "--no-default-groups", "--no-emit-project", *options)
 
 
 def asset(target: Target) -> Path:

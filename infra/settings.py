@@ -1,21 +1,70 @@
 """The settings of `cdk.json`: the stage's own over the defaults, checked before anything is built."""
 
 import json
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from infra.catalog import FUNCTIONS
+
 ROOT = Path(__file__).parent.parent
 CDK_JSON = ROOT / "cdk.json"
+ROUTES = tuple(route for row in FUNCTIONS for route in row.routes)
 LOG_RETENTION_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
+ARN = r"arn:aws[a-z-]*"
+KMS_KEY = rf"{ARN}:kms:[a-z0-9-]+:[0-9]{{12}}:key/(mrk-[0-9a-f]{{32}}|[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})"
+CERTIFICATE = rf"{ARN}:acm:[a-z0-9-]+:[0-9]{{12}}:certificate/[0-9a-f-]{{36}}"
+WEB_ACL = rf"{ARN}:wafv2:us-east-1:[0-9]{{12}}:global/webacl/[A-Za-z0-9_-]+/[0-9a-f-]{{36}}"
+IDENTITY = rf"{ARN}:iam::[0-9]{{12}}:(role|user)/[A-Za-z0-9+=,.@_/-]+|[0-9]{{12}}"
+SERVICE = r"[a-z0-9.-]+\.amazonaws\.com"
+SOURCE = rf"{ARN}:[a-z0-9-]+:[a-z0-9-]*:[0-9]{{12}}:[^*]+"
+HOST = r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}"
+POLICY_NAME = r"[A-Za-z0-9+=,.@_-]{1,128}"
+ORIGIN = r"https?://[A-Za-z0-9.-]+(:[0-9]+)?"
+EMAIL = r"[^@\s]+@[^@\s]+\.[^@\s]+"
 MAX_MESSAGE_BYTES = 256 * 1024  # an item takes 400 KB, AWS limit; the rest of it is keys and numbers
 
 
-class Settings(BaseModel):
-    """One stage. Each name ends in its unit."""
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+Rate = Annotated[int, Field(ge=1, le=10_000)]
+Burst = Annotated[int, Field(ge=1, le=5_000)]
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+class Throttle(BaseModel):
+    """What one route takes at most."""
+
+    model_config = STRICT
+
+    rate_per_second: Rate
+    burst_requests: Burst
+
+
+class Invoker(BaseModel):
+    """Who else may invoke the endpoints: a role, user or account; or an AWS service on behalf of one resource."""
+
+    model_config = STRICT
+
+    principal: str
+    source_arn: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> Self:
+        if re.fullmatch(SERVICE, self.principal):
+            if not self.source_arn or not re.fullmatch(SOURCE, self.source_arn):
+                raise ValueError(f"{self.principal} needs the source_arn of the one resource that it may invoke for")
+        elif not re.fullmatch(IDENTITY, self.principal):
+            raise ValueError("principal must be the ARN of a role or user, an account number, or a service such as events.amazonaws.com")
+        elif self.source_arn:
+            raise ValueError("only a service's principal takes a source_arn")
+        return self
+
+
+class Settings(BaseModel):
+    """One stage. A name ends in its unit where there is one."""
+
+    model_config = STRICT
 
     stage: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,19}$")]
     target: Literal["aws", "local"]  # what the layer is built for: Lambda on arm64, or the interpreter that runs the local AWS
@@ -24,13 +73,27 @@ class Settings(BaseModel):
     retention_days: Annotated[int, Field(ge=0, le=36500)]  # 0: messages are kept for ever
     message_limit_bytes: Annotated[int, Field(ge=1, le=MAX_MESSAGE_BYTES)]
     push_limit_members: Annotated[int, Field(ge=0, le=10_000)]
-    throttle_rate_per_second: Annotated[int, Field(ge=1, le=10_000)]
-    throttle_burst_requests: Annotated[int, Field(ge=1, le=5_000)]
+    throttle_rate_per_second: Rate  # of each route that is not named in throttle_routes
+    throttle_burst_requests: Burst
+    throttle_routes: dict[str, Throttle]  # "GET /message/unread" → its own limits
     log_retention_days: int
     endpoint_memory_mb: Annotated[int, Field(ge=128, le=10_240)]
     worker_memory_mb: Annotated[int, Field(ge=128, le=10_240)]
     deliver_window_seconds: Annotated[int, Field(ge=0, le=300)]  # how long the stream gathers records before it delivers them
     fanout_max_concurrency: Annotated[int, Field(ge=2, le=1000)]  # so that a busy group leaves the account's concurrency to the endpoints
+    kms: str  # aws: keys that AWS manages; own: a key of the stack; or the ARN of a key that there is, in the same region
+    alarms: bool  # alarms, their topic and the dashboard: some 6 dollars a month
+    alarm_emails: list[str]  # who is told; each has to confirm once
+    alarm_lag_seconds: Annotated[int, Field(ge=1, le=86_400)]  # from append to inbox, and how far the stream is behind
+    alarm_job_age_seconds: Annotated[int, Field(ge=1, le=86_400)]  # of the oldest fan-out job
+    alarm_errors: Annotated[int, Field(ge=1)]  # in five minutes
+    alarm_throttles: Annotated[int, Field(ge=1)]  # in five minutes
+    cors_origins: list[str]  # web pages that may call the API; none: CORS is off
+    domain_name: str  # the API's own name, or none
+    certificate_arn: str  # for domain_name: of the stack's region, or of us-east-1 with a web_acl_arn
+    web_acl_arn: str  # a WAF in CloudFront, which is then put in front of the API under domain_name, or none
+    invokers: list[Invoker]  # who may invoke the endpoints directly, beside those of this account whose own policy lets them
+    permissions_boundary: str  # a managed policy that bounds what the functions' roles may do, by its name, or none
     partial_batches: bool  # false where the stream's poller ignores batchItemFailures, as the local one does
 
     @model_validator(mode="after")
@@ -39,11 +102,36 @@ class Settings(BaseModel):
             raise ValueError(f"log_retention_days must be one of {', '.join(map(str, LOG_RETENTION_DAYS))}")
         if 0 < self.retention_days * 24 < self.dedup_window_hours:
             raise ValueError("retention_days must not be shorter than dedup_window_hours")
+        if unknown := sorted(set(self.throttle_routes) - set(ROUTES)):
+            raise ValueError(f"throttle_routes: no route {unknown[0]!r}, there are {', '.join(ROUTES)}")
+        if self.kms not in ("aws", "own") and not re.fullmatch(KMS_KEY, self.kms):
+            raise ValueError(f"kms must be aws, own or the ARN of a KMS key (arn:aws:kms:region:account:key/id), not {self.kms!r}")
+        for name, pattern, wanted in TEXTS:
+            value = getattr(self, name)
+            wrong = [each for each in (value if isinstance(value, list) else filter(None, [value])) if not re.fullmatch(pattern, each)]
+            if wrong:
+                raise ValueError(f"{name}: {wrong[0]!r} is not {wanted}")
+        if self.domain_name and not self.certificate_arn:
+            raise ValueError("domain_name needs a certificate_arn")
+        if self.certificate_arn and not self.domain_name:
+            raise ValueError("certificate_arn is for a domain_name")
+        if self.web_acl_arn and not self.domain_name:
+            raise ValueError("web_acl_arn needs a domain_name: under CloudFront's own names clients may use TLS older than 1.2")
         return self
 
     @property
     def stack_name(self) -> str:
         return f"Parley-{self.stage}"
+
+
+TEXTS = (
+    ("alarm_emails", EMAIL, "an e-mail address"),
+    ("cors_origins", ORIGIN, "an origin such as https://app.example.com"),
+    ("domain_name", HOST, "the name of a host"),
+    ("permissions_boundary", POLICY_NAME, "the name of a managed policy"),
+    ("certificate_arn", CERTIFICATE, "the ARN of an ACM certificate"),
+    ("web_acl_arn", WEB_ACL, "the ARN of a web ACL of CloudFront (global, in us-east-1)"),
+)
 
 
 def load(stage: str | None = None, **overrides: Any) -> Settings:

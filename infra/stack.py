@@ -1,15 +1,20 @@
 """One stack: tables, queues, functions, their event sources, the API, and what an operator needs to know of them."""
 
+import hashlib
 from typing import cast
 
 from aws_cdk import CfnOutput, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra.api import Api
+from infra.catalog import FUNCTIONS
+from infra.encryption import encrypt, key_of, may_use
 from infra.functions import Functions
+from infra.monitoring import Monitoring
 from infra.queues import Queues
 from infra.settings import Settings
 from infra.tables import Tables
@@ -26,6 +31,7 @@ KEY_LENGTH = 64  # characters of A-Z a-z 0-9: 380 bits for HS256
 class Parley(Stack):
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(scope, settings.stack_name, description="Parley: a messaging backend", termination_protection=settings.keep_data)
+        key = key_of(self, settings)
         tables = Tables(self, "Tables", settings)
         queues = Queues(self, "Queues")
         secret = secretsmanager.Secret(
@@ -40,10 +46,15 @@ class Parley(Stack):
             ),
             removal_policy=RemovalPolicy.RETAIN if settings.keep_data else RemovalPolicy.DESTROY,
         )
-        functions = Functions(self, "Functions", settings, tables, queues, secret).by_name
+        deployed = Functions(self, "Functions", settings, key, tables, queues, secret)
+        functions = deployed.by_name
         self._stream_to(functions["deliver"], settings, tables, queues)
-        self._queue_to(functions["fanout"], settings, queues)
+        self._queue_to(functions["fanout"], settings, queues, key)
+        self._invoked_by(functions, settings)
         api = Api(self, "Api", settings, functions)
+        if settings.alarms:
+            Monitoring(self, "Monitoring", settings, tables, queues, deployed, api)
+        encrypt(self, key)
 
         self._output("ApiUrl", api.url)
         self._output("ApiId", api.id)
@@ -82,9 +93,11 @@ class Parley(Stack):
         source = cast(lambda_.CfnEventSourceMapping, mapping.node.default_child)
         source.add_property_override("DestinationConfig.OnFailure.Destination", queues.deliver_dead.queue_arn)
 
-    def _queue_to(self, fanout: lambda_.Function, settings: Settings, queues: Queues) -> None:
+    def _queue_to(self, fanout: lambda_.Function, settings: Settings, queues: Queues, key: kms.IKey | None) -> None:
         reads = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
         fanout.add_to_role_policy(iam.PolicyStatement(actions=[f"sqs:{action}" for action in reads], resources=[queues.fanout.queue_arn]))
+        if fanout.role:
+            may_use(fanout.role, key, "sqs", ("Decrypt",))
         fanout.add_event_source_mapping(
             "Queue",
             event_source_arn=queues.fanout.queue_arn,
@@ -92,3 +105,18 @@ class Parley(Stack):
             max_concurrency=settings.fanout_max_concurrency,
             report_batch_item_failures=True,
         )
+
+    def _invoked_by(self, functions: dict[str, lambda_.Function], settings: Settings) -> None:
+        """The endpoints only: what a worker is handed comes from its event source and from nowhere else."""
+        for invoker in settings.invokers:
+            id = "Invoker" + hashlib.sha256(f"{invoker.principal} {invoker.source_arn}".encode()).hexdigest()[:8]
+            for row in FUNCTIONS:
+                if row.is_endpoint:
+                    lambda_.CfnPermission(
+                        self,
+                        f"{row.name.capitalize()}{id}",
+                        action="lambda:InvokeFunction",
+                        function_name=functions[row.name].function_arn,
+                        principal=invoker.principal,
+                        source_arn=invoker.source_arn,
+                    )

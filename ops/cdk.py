@@ -34,9 +34,10 @@ def cli(env: Mapping[str, str], logs: Path) -> Path:
 
 
 def main() -> None:
-    """`python -m ops.cdk synth -c stage=prod`: the pinned CLI with whatever arguments."""
+    """`python -m ops.cdk synth -c stage=prod`: the pinned CLI with whatever arguments; `--app` names another app than ours."""
     env = environment(os.environ)
-    command = [cli(env, ROOT / ".local" / "logs"), *APP, *sys.argv[1:]]
+    app = [] if "--app" in sys.argv else APP
+    command = [cli(env, ROOT / ".local" / "logs"), *app, *sys.argv[1:]]
     sys.exit(subprocess.run([str(part) for part in command], cwd=ROOT, env=env, check=False).returncode)
 
 

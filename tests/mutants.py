@@ -312,8 +312,8 @@ MUTANTS = (
     mutant(
         "unread messages are not counted consistently",
         "messaging/log",
-        "            ConsistentRead=True,\n",
-        "            ConsistentRead=False,\n",
+        '            Select="COUNT",\n            ConsistentRead=True,\n',
+        '            Select="COUNT",\n            ConsistentRead=False,\n',
         "faults/test_weak_reads.py::test_what_was_answered_is_seen_whatever_replica_is_asked",
     ),
     mutant(
@@ -501,6 +501,83 @@ MUTANTS = (
         '"ms": round((time.perf_counter() - started) * 1000),',
         '"ms": round((time.perf_counter() - started) * 1000), "event": str(event),',
         "strangers/test_canaries.py",
+    ),
+    # --- what operators do
+    Mutant(
+        "a rotation writes over another one",
+        "ops/keyring.py",
+        (
+            (
+                "                continue\n",
+                "                client.put_secret_value(SecretId=secret_id, SecretString=json.dumps(changed))\n",
+            ),
+        ),
+        "tests/ops/test_keys.py::test_two_rotations_at_the_same_time_lose_no_key",
+    ),
+    Mutant(
+        "a key is retired while its tokens are valid",
+        "ops/keyring.py",
+        (("good_from > now_ms)", "good_from > now_ms + longest_token_days * DAY_MS)"),),
+        "tests/ops/test_keys.py::test_a_key_is_retired_when_the_longest_token_has_ended_and_not_before",
+    ),
+    Mutant(
+        "a dead letter is deleted before it is sent",
+        "ops/dead_letters.py",
+        (("        reply: Any = _sqs().send", "        _delete(dead, letters)\n        reply: Any = _sqs().send"),),
+        "tests/ops/test_dead_letters.py::test_a_crash_between_sending_and_deleting_loses_nothing",
+    ),
+    Mutant(
+        "a rebuilt row is not counted in the log",
+        "ops/rebuild.py",
+        (('"skip_seq": newest.msg_id}\n    return', '"skip_seq": 0}\n    return'),),
+        "tests/ops/test_rebuild.py::test_a_lost_inbox_comes_back_with_every_conversation",
+    ),
+    Mutant(
+        "a row that a delivery has made anew is taken as right",
+        "ops/rebuild.py",
+        (("    return not told or told ==", "    return True or told =="),),
+        "tests/ops/test_rebuild.py::test_whatever_happens_at_whatever_call_every_number_is_exact",
+    ),
+    Mutant(
+        "a conversation that is beginning is taken as read",
+        "ops/rebuild.py",
+        (("now_ms - DELIVERED_MS", "now_ms"),),
+        "tests/ops/test_rebuild.py::test_a_conversation_that_is_just_beginning_is_not_taken_as_read",
+    ),
+    Mutant(
+        "who leaves while their row is made anew stays in",
+        "functions/messaging/groups.py",
+        (("    if not store.get(listing):", "    if not listing:"),),
+        "tests/ops/test_rebuild.py::test_who_leaves_while_the_row_is_made_anew_is_out",
+    ),
+    Mutant(
+        "a restored row lets somebody in again who has left",
+        "ops/restore.py",
+        (("inbox.belongs(item) and not _is_listed(item)", "not item"),),
+        "tests/ops/test_restore.py::test_a_row_from_before_somebody_left_does_not_let_them_in",
+    ),
+    Mutant(
+        "an erased user may log in again",
+        "functions/messaging/directory.py",
+        (("_refuse(app_id, user_id, FOR_EVER_MS)", "_refuse(app_id, user_id, now_ms)"),),
+        "tests/ops/test_personal.py::test_an_erased_user_never_gets_in_again_and_gets_nothing",
+    ),
+    Mutant(
+        "erasing turns a message into one that does not count",
+        "functions/messaging/log.py",
+        (('{"erased_at": now_ms}', '{"erased_at": now_ms, "ctype": COMMAND}'),),
+        "tests/ops/test_personal.py::test_what_others_have_stays_as_it_was",
+    ),
+    Mutant(
+        "a row is deleted before its messages are erased",
+        "ops/personal.py",
+        (
+            (
+                "        private = conversation.users() == (user,)\n",
+                "        private = conversation.users() == (user,)\n        _delete(inbox.ref(app_id, user, row['conversation']))\n",
+            ),
+        ),
+        "tests/ops/test_personal.py::test_after_a_crash_at_any_call_repeating_it_erases_the_rest",
     ),
 )
 

@@ -2,7 +2,8 @@
 
 Items: an app (`entity` = app: `admin_id`, `last_id`, `revoked` user id → ms), a user or a group (`entity` = app # number, `facet` =
 profile, `what`), and a group's members (`facet` = member # user). A group's profile is its head too: `last_seq`, `last_at`, `skip_seq`.
-Apps, users and groups carry `listing`, the partition of the index that lists them.
+Apps, users and groups carry `listing`, the partition of the index that lists them. Of a user who was erased nothing is left but the
+number (`what` = erased, `erased_at`), which nobody else ever gets.
 """
 
 import re
@@ -20,6 +21,7 @@ CACHE_S = 30  # how long an app item is taken from memory: a revocation takes ef
 CACHED_APPS = 256
 ATTEMPTS = 100  # ids tried until a free one is found; ids chosen by hand may lie in the way
 ADMINISTRATOR_ID = 1
+FOR_EVER_MS = 253_402_300_799_000  # the end of the year 9999
 FIRST_ID = 1001  # of the users and groups whose number is not chosen by hand
 
 
@@ -43,7 +45,7 @@ def _app(app_id: str, epoch: int) -> store.Item:
 def what_is(app_id: str, number: int) -> Literal["user", "group"] | None:
     """`user`, `group`, or None where the number is not taken."""
     item = store.get(ref(app_id, number))
-    return item["what"] if item else None
+    return item["what"] if item and item["what"] in ("user", "group") else None
 
 
 def require(app_id: str, number: int, what: Literal["user", "group"], name: str) -> store.Item:
@@ -158,10 +160,29 @@ def _listed(partition: str) -> list[store.Item]:
 def revoke(app_id: str, user_id: int, now_ms: int) -> None:
     """From within a minute on, every token of this user that was issued before now is refused."""
     require(app_id, user_id, "user", "user")
+    _refuse(app_id, user_id, now_ms)
+
+
+def _refuse(app_id: str, user_id: int, until_ms: int) -> None:
     store.dynamodb().update_item(
         TableName=settings().directory_table,
         Key=store.pack({"entity": app_id, "facet": keys.PROFILE}),
-        UpdateExpression="SET revoked.#user = :now",
+        UpdateExpression="SET revoked.#user = :until",
         ExpressionAttributeNames={"#user": str(user_id)},
-        ExpressionAttributeValues=store.pack({":now": now_ms}),
+        ExpressionAttributeValues=store.pack({":until": until_ms}),
     )
+
+
+def erase(app_id: str, user_id: int, now_ms: int) -> int:
+    """The user no longer exists, and no token of theirs is ever taken again; returns since when, ms. Repeating it is harmless.
+
+    ApiError UNKNOWN_USER, NO_PERMISSION for the app's administrator.
+    """
+    if user_id == app(app_id)["admin_id"]:
+        raise ApiError(Code.NO_PERMISSION, f"user: {user_id} is the administrator of {app_id}")
+    sets = {"what": "erased", "erased_at": now_ms}
+    outcome = store.update(ref(app_id, user_id), sets, "what = :user", {"user": "user"}, remove="title, listing")
+    if not outcome.applied and outcome.item.get("what") != "erased":
+        raise missing("user", "user", [user_id])
+    _refuse(app_id, user_id, FOR_EVER_MS)
+    return int(outcome.item["erased_at"])

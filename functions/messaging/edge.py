@@ -17,7 +17,12 @@ from messaging.telemetry import logger
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # of a synchronous Lambda invocation, AWS quota; API Gateway refuses larger ones with 413
 REPLACEMENT = "\ufffd"  # what API Gateway makes of bytes that are no UTF-8: what arrives with it may not be what was sent
-HEADERS = {"content-type": "application/json", "cache-control": "no-store"}
+HEADERS = {
+    "content-type": "application/json",
+    "cache-control": "no-store",
+    "strict-transport-security": "max-age=31536000",  # a year, seconds
+    "x-content-type-options": "nosniff",
+}
 
 Event = dict[str, Any]
 Reply = dict[str, Any]  # `data`, and top-level fields beside it

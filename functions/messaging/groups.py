@@ -59,7 +59,7 @@ def join(app_id: str, group_id: int, users: Iterable[int], now_ms: int, progress
     # a row that was there already: the join that made it may have been cut short before it came to this.
     after = log.tip(conversation, now_ms)
     behind = users if after.msg_id > before.msg_id else sorted(set(users).difference(joined))
-    missed = {"last_seq": after.msg_id, "last_at": after.sent_at, "skip_seq": after.msg_id}
+    missed = _newest(after)
     for chunk in _chunks(behind):
         store.parallel([partial(inbox.advance, conversation, user, Marks(), missed) for user in chunk])
     _finish_crossing(conversation, users, large)
@@ -82,17 +82,38 @@ def leave(app_id: str, group_id: int, users: Iterable[int], now_ms: int, progres
 
 def _enter(conversation: Conversation, user: int, profile: store.Item, newest: Tip) -> bool:
     """Makes the row, new or once more, then lists the member; False where the user belonged already."""
-    row = {"chat": "group", "join_seq": newest.msg_id, "last_seq": newest.msg_id, "last_at": newest.sent_at}
-    if profile.get("history_visible"):
-        row["history_visible"] = True
-    if profile.get("crossing"):
-        row["by_head"] = True
     condition = "attribute_not_exists(reader) OR (attribute_exists(left_at) AND last_seq <= :last_seq)"
-    outcome = store.update(_row(conversation, user), row, condition, remove="left_at")
+    outcome = store.update(_row(conversation, user), _fresh(profile, newest), condition, remove="left_at")
     if not outcome.applied and not inbox.belongs(outcome.item):  # in and out again since the newest number was read
         raise ApiError(Code.STORE_FAILED, f"member: user {user} is joining and leaving at the same time, try again")
     store.dynamodb().put_item(TableName=settings().directory_table, Item=store.pack(_listing(conversation, user)))
     return outcome.applied
+
+
+def _fresh(profile: store.Item, newest: Tip) -> dict[str, object]:
+    """The row of a member from now on."""
+    row = {"chat": "group", "join_seq": newest.msg_id, "last_seq": newest.msg_id, "last_at": newest.sent_at}
+    return row | {name: True for name, flag in (("history_visible", "history_visible"), ("by_head", "crossing")) if profile.get(flag)}
+
+
+def restore(conversation: Conversation, user: int, now_ms: int) -> bool:
+    """Makes the row of a listed member anew where it was lost; False where there is one, or the member has left meanwhile.
+
+    Since when the member belonged is lost with the row: from now on is what never shows what was not meant for them.
+    """
+    profile = directory.require(conversation.app_id, conversation.low, "group", "group")
+    before = log.tip(conversation, now_ms)
+    if not store.update(_row(conversation, user), _fresh(profile, before), "attribute_not_exists(reader)").applied:
+        return False
+    listing: store.Ref = settings().directory_table, _listing(conversation, user)
+    if not store.get(listing):  # leaving has ended the listing, and found no row to end
+        store.update(_row(conversation, user), {"left_at": now_ms}, inbox.BELONGS)
+        return False
+    newest = log.tip(conversation, now_ms)
+    if newest.msg_id > before.msg_id:  # as after joining
+        inbox.advance(conversation, user, Marks(), _newest(newest))
+    _finish_crossing(conversation, [user], False)
+    return True
 
 
 def _exit(conversation: Conversation, user: int, now_ms: int) -> None:
@@ -127,11 +148,16 @@ def _flag_row(conversation: Conversation, user: int) -> None:
     store.update(_row(conversation, user), {"by_head": True}, "attribute_exists(reader) AND attribute_not_exists(by_head)")
 
 
+def _newest(tip: Tip) -> dict[str, int]:
+    """The marks of a row that nobody can tell the messages in between of: they are counted in the log."""
+    return {"last_seq": tip.msg_id, "last_at": tip.sent_at, "skip_seq": tip.msg_id}
+
+
 def _row(conversation: Conversation, user: int) -> store.Ref:
     return inbox.ref(conversation.app_id, user, conversation.low)
 
 
-def _listing(conversation: Conversation, user: int) -> dict[str, object]:
+def _listing(conversation: Conversation, user: int) -> dict[str, str | int]:
     return {"entity": keys.entity(conversation.app_id, conversation.low), "facet": keys.member(user)}
 
 

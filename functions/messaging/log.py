@@ -1,13 +1,13 @@
 """The conversation log: append-only, numbered 1, 2, 3, … without a gap. The truth; everything else is a watermark into it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from messaging import inbox, keys, store
 from messaging.errors import ApiError, Code
 from messaging.keys import Conversation
 from messaging.models import Message
-from messaging.rules import COMMAND
+from messaging.rules import COMMAND, PARTS
 from messaging.settings import settings
 
 APPEND_ATTEMPTS = 12  # lost races for the next number before a send is refused: more would feed the storm
@@ -104,6 +104,49 @@ def count(conversation: Conversation, after: int, reader: int, now_ms: int) -> i
         )
     )
     return sum(page["Count"] for page in pages)
+
+
+def newest_of(conversation: Conversation, sender: int, until_ms: int) -> int:
+    """The number of the newest message that `sender` had sent by then; 0 where there is none."""
+    pages = (
+        store.dynamodb()
+        .get_paginator("query")
+        .paginate(
+            TableName=settings().messages_table,
+            KeyConditionExpression="conversation = :c",
+            FilterExpression="sender = :sender AND sent_at <= :until",
+            ExpressionAttributeValues=store.pack({":c": conversation.key, ":sender": sender, ":until": until_ms}),
+            ProjectionExpression="msg_id",
+            ScanIndexForward=False,
+            ConsistentRead=True,
+        )
+    )
+    return next((int(store.unpack(item)["msg_id"]) for page in pages for item in page["Items"]), 0)
+
+
+def sent_by(conversation: Conversation, sender: int | None) -> Iterator[int]:
+    """The number of each message of `sender`, or of anybody, that still has its contents."""
+    theirs = " AND sender = :sender" if sender is not None else ""
+    pages = (
+        store.dynamodb()
+        .get_paginator("query")
+        .paginate(
+            TableName=settings().messages_table,
+            KeyConditionExpression="conversation = :c",
+            FilterExpression="attribute_not_exists(erased_at)" + theirs,
+            ExpressionAttributeValues=store.pack({":c": conversation.key, ":sender": sender}),
+            ProjectionExpression="msg_id",
+            ConsistentRead=True,
+        )
+    )
+    return (int(store.unpack(item)["msg_id"]) for page in pages for item in page["Items"])
+
+
+def erase(conversation: Conversation, msg_id: int, now_ms: int) -> None:
+    """Removes what a message says. Its number, sender and type stay: nobody's history gets a hole, nobody's unread number changes."""
+    key: store.Key = {"conversation": conversation.key, "msg_id": msg_id}
+    exists = "attribute_exists(conversation)"  # it may have expired
+    store.update((settings().messages_table, key), {"erased_at": now_ms}, exists, remove=", ".join(PARTS))
 
 
 def expired(sent_at: int, now_ms: int) -> bool:

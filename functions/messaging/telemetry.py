@@ -1,8 +1,12 @@
-"""The log: one short JSON line a request. Never a token, never a content."""
+"""The log: one short JSON line a request or batch, at most 200 bytes where it succeeded. Never a token, never a content.
+
+Alarms and the dashboard read their numbers from these lines (metric filters in `infra/monitoring.py`): a metric costs a function nothing.
+"""
 
 import traceback
+from logging import LogRecord
 from types import TracebackType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
@@ -13,8 +17,20 @@ from messaging.errors import ApiError
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
-class Formatter(LambdaPowertoolsFormatter):
-    """Tracebacks without what others wrote into their exceptions: boto3, pydantic and AWS quote the values that they refuse."""
+class Lines(LambdaPowertoolsFormatter):
+    """Lambda takes a line without `level` for INFO, and a time only in RFC 3339; of an INFO line the message is the operation.
+
+    Tracebacks come without what others wrote into their exceptions: boto3, pydantic and AWS quote the values that they refuse.
+    """
+
+    def formatTime(self, record: LogRecord, datefmt: str | None = None) -> str:
+        return super().formatTime(record, datefmt).replace("+00:00", "Z")
+
+    def serialize(self, log: Any) -> str:
+        if log["level"] == "INFO":
+            log = {"timestamp": log.pop("timestamp"), "op": log.pop("message"), **log}
+            del log["level"]
+        return super().serialize(log)
 
     def formatException(self, ei: ExcInfo) -> str:
         parts: list[str] = []
@@ -32,7 +48,15 @@ def _known(error: BaseException) -> str:
     return f": {error}" if isinstance(error, ApiError) else ""
 
 
-# Lambda reads level and time from the line: the time has to be RFC 3339. An exception's notes are text of others, too.
-_formatter = Formatter(location=None, exception_notes=None, use_rfc3339=True, utc=True, serialize_stacktrace=False)
-logger = Logger(level="INFO", logger_formatter=_formatter)
-logger.remove_keys(["service"])  # the log group says it
+# The service is what the log group's name says; the trace is found by the request id; an exception's notes are text of others, too.
+_lines = Lines(use_rfc3339=True, utc=True, location=None, xray_trace_id=None, exception_notes=None, serialize_stacktrace=False)
+logger = Logger(level="INFO", logger_formatter=_lines)
+logger.remove_keys(["service"])
+
+
+def lag(operation: str, now_ms: int, since_ms: int, **counts: int) -> None:
+    """One line of a worker's batch: how long ago (ms) the oldest message of what it has moved was sent.
+
+    Never negative, though clocks differ: CloudWatch has no percentiles of a metric that ever was.
+    """
+    logger.info(operation, extra={"lag_ms": max(0, now_ms - since_ms), **counts})

@@ -4,6 +4,7 @@ Applying a record twice, late or out of order leaves the same marks. Small group
 ones only at their head, which their members' unread lists read.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
@@ -15,7 +16,7 @@ from messaging.models import FanoutJob
 from messaging.queue import enqueue
 from messaging.rules import COMMAND, News
 from messaging.settings import settings
-from messaging.telemetry import logger
+from messaging.telemetry import lag, logger
 
 MEMBERS_PER_JOB = 100  # one fan-out job takes well under a second, and a failed one repeats little
 
@@ -35,6 +36,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     batches = _by_conversation(event["Records"])
     failed = store.parallel([partial(_try, conversation, records) for conversation, records in batches.items()])
     identifiers = [sequence for sequences in failed for sequence in sequences]
+    delivered = [record.sent_at for records, again in zip(batches.values(), failed, strict=True) if not again for record in records]
+    if delivered:
+        lag("deliver", time.time_ns() // 1_000_000, min(delivered), records=len(delivered))
     if identifiers and not settings().partial_batches:
         raise RuntimeError(f"{len(identifiers)} records failed")
     return {"batchItemFailures": [{"itemIdentifier": sequence} for sequence in identifiers]}

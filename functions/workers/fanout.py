@@ -3,6 +3,7 @@
 Jobs of one batch are merged per member, newest wins: a busy group costs each member less than one write per message.
 """
 
+import time
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from messaging import inbox, keys, store
 from messaging.models import FanoutJob
 from messaging.rules import News
-from messaging.telemetry import logger
+from messaging.telemetry import lag, logger
 
 Place = tuple[str, int]  # a conversation key and a member
 
@@ -27,13 +28,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             news[place] = news[place].merge(told) if place in news else told
     done = store.parallel([partial(_try, place, told) for place, told in news.items()])
     failed = {place for place, ok in zip(news, done, strict=True) if not ok}
-    return {
-        "batchItemFailures": [
-            {"itemIdentifier": identifier}
-            for identifier, job in jobs.items()
-            if job is None or any((job.conversation, member) in failed for member in job.members)
-        ]
-    }
+    again = [id for id, job in jobs.items() if job is None or any((job.conversation, member) in failed for member in job.members)]
+    moved = [job.last_at for id, job in jobs.items() if job and id not in again]
+    if moved:
+        lag("fanout", time.time_ns() // 1_000_000, min(moved), jobs=len(moved))
+    return {"batchItemFailures": [{"itemIdentifier": id} for id in again]}
 
 
 def _parsed(record: dict[str, Any]) -> FanoutJob | None:

@@ -15,6 +15,8 @@ TABLES = {
 SECRET = "TokenKeysAAD69857"
 QUEUES = {"fanout": "QueuesFanoutA1EBC093", "fanout_dead": "QueuesFanoutDeadDED042F7", "deliver_dead": "QueuesDeliverDead77D4CC1C"}
 API = "ApiHttpApi4C294DC0"
+TOPIC = "MonitoringAlarms66989066"  # its subscriptions have been confirmed by hand
+KEY = "Key961B73FD"  # only where kms is own
 
 ENDPOINTS = ("send", "notify", "history", "forget", "ack", "unread")
 WORKERS = ("deliver", "fanout")

@@ -7,7 +7,7 @@ import pytest
 
 from infra import settings
 from infra.settings import ROOT, Settings
-from tests.infra.template import ENDPOINTS, NAMES, QUEUES, ROWS, SECRET, TABLES, WORKERS, function, properties
+from tests.infra.template import ENDPOINTS, KEY, NAMES, QUEUES, ROWS, SECRET, TABLES, WORKERS, arn, function, properties
 from tests.synthesized import STAGES, resources
 
 GATEWAY_TIMEOUT_S = 29
@@ -64,6 +64,7 @@ def test_every_log_group_has_the_retention_of_the_settings(stage: str) -> None:
     groups = [each["Properties"] for each in resources(stage, "AWS::Logs::LogGroup").values()]
     assert len(groups) == len(NAMES) + 1  # and the access log's
     assert {group["RetentionInDays"] for group in groups} == {settings.load(stage).log_retention_days}
+    assert [group.get("KmsKeyId") for group in groups] == [arn(KEY) if stage == "prod" else None] * len(groups)
 
 
 @each_function

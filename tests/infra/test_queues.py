@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from infra import settings
-from tests.infra.template import QUEUES, TABLES, arn, function, function_id, properties
+from tests.infra.template import KEY, QUEUES, TABLES, arn, function, function_id, properties
 from tests.synthesized import STAGES, resources
 
 DAY_S = 86_400
@@ -31,7 +31,9 @@ def mapping(stage: str, name: str) -> dict[str, Any]:
 @each_stage
 @each_queue
 def test_a_queue_is_encrypted_and_refuses_who_does_not_use_tls(stage: str, name: str) -> None:
-    assert queue(stage, name)["SqsManagedSseEnabled"] is True
+    encryption = {field: value for field, value in queue(stage, name).items() if field.startswith(("Kms", "SqsManaged"))}
+    own_key = {"KmsMasterKeyId": arn(KEY), "KmsDataKeyReusePeriodSeconds": 3600}
+    assert encryption == (own_key if stage == "prod" else {"SqsManagedSseEnabled": True})
     policies = [each["Properties"] for each in resources(stage, "AWS::SQS::QueuePolicy").values()]
     (policy,) = [each for each in policies if each["Queues"] == [{"Ref": QUEUES[name]}]]
     assert policy["PolicyDocument"]["Statement"] == [

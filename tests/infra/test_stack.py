@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from infra import settings
-from tests.infra.template import API, NAMES, QUEUES, SECRET, TABLES, flat, function_id
+from tests.infra.template import API, KEY, NAMES, QUEUES, SECRET, TABLES, TOPIC, flat, function_id
 from tests.synthesized import STAGES, synthesize, template
 
 SYNTH_S = 30  # what a developer waits for a synth at most
@@ -25,7 +25,9 @@ STATEFUL = {
     **dict.fromkeys(QUEUES.values(), "AWS::SQS::Queue"),
     SECRET: "AWS::SecretsManager::Secret",
     API: "AWS::ApiGatewayV2::Api",
+    TOPIC: "AWS::SNS::Topic",
 }
+OWN_KEY = {KEY: "AWS::KMS::Key"}
 
 each_stage = pytest.mark.parametrize("stage", STAGES)
 
@@ -33,14 +35,16 @@ each_stage = pytest.mark.parametrize("stage", STAGES)
 @each_stage
 def test_what_holds_state_keeps_its_logical_id(stage: str) -> None:
     """A refactoring that renames one of these deploys an empty table, a new secret or another URL."""
-    types = set(STATEFUL.values())
-    assert {id: each["Type"] for id, each in template(stage)["Resources"].items() if each["Type"] in types} == STATEFUL
+    stateful = STATEFUL | (OWN_KEY if stage == "prod" else {})
+    types = {*STATEFUL.values(), *OWN_KEY.values()}
+    assert {id: each["Type"] for id, each in template(stage)["Resources"].items() if each["Type"] in types} == stateful
 
 
 @each_stage
 def test_nothing_that_holds_state_has_a_fixed_name_that_a_second_deployment_would_meet(stage: str) -> None:
     found = template(stage)["Resources"]
-    assert not [id for id in STATEFUL if id != API and {"TableName", "QueueName", "Name"} & set(found[id]["Properties"])]
+    fixed = {"TableName", "QueueName", "TopicName", "Name"}
+    assert not [id for id in STATEFUL if id != API and fixed & set(found[id].get("Properties", {}))]
 
 
 @each_stage
@@ -73,16 +77,6 @@ def test_the_outputs_name_what_an_operator_and_the_command_line_need(stage: str)
 def test_no_secret_value_is_in_the_template(stage: str) -> None:
     assert "resolve:secretsmanager" not in json.dumps(template(stage))
     assert list(template(stage)["Parameters"]) == ["BootstrapVersion"]
-
-
-def test_cfn_lint_has_nothing_to_say(tmp_path: Path) -> None:
-    paths = [tmp_path / f"{stage}.json" for stage in STAGES]
-    for stage, path in zip(STAGES, paths, strict=True):
-        path.write_text(json.dumps(template(stage)))
-    # W3005: CDK lets a function wait for its role by name too, where the reference to it would do.
-    command: list[str | Path] = [Path(sys.executable).parent / "cfn-lint", "--ignore-checks", "W3005", "--", *paths]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 class Synth(NamedTuple):
@@ -164,9 +158,39 @@ def test_a_stage_for_aws_comes_out_the_same_too(synth: Callable[[str, int], Synt
     assert again == before
 
 
-def test_a_wrong_stage_ends_the_synth_with_that_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ({"stage": "nowhere"}, "cdk.json: no stage 'nowhere', there are local, dev, prod"),
+        ({"retention_days": "-1"}, "cdk.json, stage dev: retention_days: Input should be greater than or equal to 0 (got -1)"),
+        (
+            {"kms": "arn:aws:kms:eu-central-1:123456789012:alias/parley"},
+            "cdk.json, stage dev: kms must be aws, own or the ARN of a KMS key (arn:aws:kms:region:account:key/id), "
+            "not 'arn:aws:kms:eu-central-1:123456789012:alias/parley'",
+        ),
+        (
+            {"cors_origins": '["*"]'},
+            "cdk.json, stage dev: cors_origins: '*' is not an origin such as https://app.example.com",
+        ),
+        ({"domain_name": "chat.example.com"}, "cdk.json, stage dev: domain_name needs a certificate_arn"),
+        (
+            {"invokers": [{"principal": "events.amazonaws.com"}]},
+            "cdk.json, stage dev: invokers: 0: events.amazonaws.com needs the source_arn of the one resource that it may invoke for",
+        ),
+    ],
+    ids=lambda given: next(iter(given)) if isinstance(given, dict) else "",
+)
+def test_a_wrong_setting_ends_the_synth_with_that_one_sentence(tmp_path: Path, context: dict[str, Any], said: str) -> None:
     with pytest.raises(subprocess.CalledProcessError) as failed:
-        synthesize("dev", tmp_path, {"stage": "nowhere"})
+        synthesize("dev", tmp_path, context)
     assert failed.value.returncode == 1
-    assert failed.value.stderr == "cdk.json: no stage 'nowhere', there are local, dev, prod\n"
+    assert failed.value.stderr == said + "\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_setting_of_the_command_line_is_checked_and_counts(tmp_path: Path) -> None:
+    """Everything that `cdk -c` hands over is a string."""
+    synthesize("dev", tmp_path, {"retention_days": "7", "alarms": "false"})
+    made = json.loads((tmp_path / "Parley-dev.template.json").read_text())
+    assert made["Outputs"]["RetentionSeconds"]["Value"] == str(7 * 86400)
+    assert not [each for each in made["Resources"].values() if each["Type"] == "AWS::CloudWatch::Alarm"]

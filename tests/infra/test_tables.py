@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from messaging import keys
-from tests.infra.template import SECRET, TABLES, only, properties
+from tests.infra.template import KEY, SECRET, TABLES, arn, only, properties
 from tests.synthesized import STAGES, resources
 
 KEYS = {"messages": keys.MESSAGES, "inbox": keys.INBOX, "dedup": keys.DEDUP, "directory": keys.DIRECTORY}
@@ -45,7 +45,8 @@ def test_a_tables_keys_are_those_that_the_functions_build(stage: str, name: str)
 def test_a_table_is_on_demand_encrypted_and_recoverable(stage: str, name: str) -> None:
     found = table(stage, name)
     assert found["BillingMode"] == "PAY_PER_REQUEST"
-    assert found["SSESpecification"]["SSEEnabled"] is True
+    assert found["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}
+    assert replica(stage, name).get("SSESpecification") == ({"KMSMasterKeyId": arn(KEY)} if stage == "prod" else None)
     assert replica(stage, name)["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
     assert replica(stage, name)["Region"] == {"Ref": "AWS::Region"}
 
@@ -93,6 +94,7 @@ def test_no_other_table_has_an_index_to_pay_for(stage: str, name: str) -> None:
 @each_stage
 def test_the_first_signing_key_is_made_by_aws_and_made_once(stage: str) -> None:
     """A change to any of these has CloudFormation generate a new secret value: every token and every rotated key would be lost."""
+    assert only(stage, "AWS::SecretsManager::Secret").get("KmsKeyId") == (arn(KEY) if stage == "prod" else None)
     assert only(stage, "AWS::SecretsManager::Secret")["GenerateSecretString"] == {
         "SecretStringTemplate": '{"current": "k1"}',
         "GenerateStringKey": "k1",

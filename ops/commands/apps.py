@@ -1,0 +1,38 @@
+"""parley app"""
+
+from typing import Annotated, Any
+
+import typer
+
+from messaging import directory
+from ops import stack as stacks
+from ops.commands.common import Json, Stack, now_ms, tell, tell_all, when
+
+app = typer.Typer(help="Tenants: nothing of one app is visible to another.", no_args_is_help=True)
+
+
+def app_view(item: dict[str, Any]) -> dict[str, Any]:
+    return {"app_id": item["entity"], "admin_id": item["admin_id"], "created_at": when(item["created_at"])}
+
+
+@app.command("create")
+def app_create(name: Annotated[str, typer.Argument(metavar="APP")], stack: Stack = None, as_json: Json = False) -> None:
+    """Makes an app and its administrator."""
+    stacks.connect(stack)
+    item = directory.create_app(name, now_ms())
+    tell(app_view(item), as_json, name)
+
+
+@app.command("list")
+def app_list(stack: Stack = None, as_json: Json = False) -> None:
+    """Every app."""
+    stacks.connect(stack)
+    tell_all([app_view(item) for item in directory.listed(None, "app")], as_json)
+
+
+@app.command("show")
+def app_show(name: Annotated[str, typer.Argument(metavar="APP")], stack: Stack = None, as_json: Json = False) -> None:
+    """One app."""
+    stacks.connect(stack)
+    item = directory.app(name)
+    tell(app_view(item) | {"revoked_users": [int(user_id) for user_id in item["revoked"]]}, as_json)

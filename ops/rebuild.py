@@ -1,0 +1,122 @@
+"""The Inbox from the log, while everybody goes on sending, reading and joining: marks are only ever moved forward.
+
+A row that is there keeps what the user has read and deleted; only where the log is ahead of it, it moves. A row that was lost is made
+anew. What nobody can know any more is taken as: read up to the user's own newest message that is a day old, nothing deleted, and of a
+group a member from now on.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from messaging import directory, groups, inbox, keys, log, rules, store
+from messaging.keys import Conversation
+from messaging.log import Tip
+from messaging.rules import News
+from messaging.settings import settings
+from ops import scan
+
+# A row that is missing for a message that old was lost: delivery is not merely on its way, a stream keeps nothing for longer.
+DELIVERED_MS = 86_400_000
+CHUNK = 50  # conversations whose rows are read together
+
+Progress = Callable[[int], None]
+T = TypeVar("T")
+
+
+class Rebuilt(NamedTuple):
+    """How many rows were made anew, and how many were moved."""
+
+    made: int = 0
+    moved: int = 0
+
+    def __add__(self, other: "Rebuilt") -> "Rebuilt":  # type: ignore[override]
+        return Rebuilt(self.made + other.made, self.moved + other.moved)
+
+
+def conversations(app_id: str, now_ms: int, progress: Progress) -> Rebuilt:
+    """Every one-to-one and system conversation of an app; `progress` is told how many messages, of any app, were read."""
+    condition = "begins_with(conversation, :user) OR begins_with(conversation, :system)"
+    kinds: dict[str, object] = {":user": f"{app_id}#user#", ":system": f"{app_id}#system#"}
+    done = Rebuilt()
+    for page in scan.pages(settings().messages_table, ("conversation", "msg_id", "sent_at"), condition, kinds):
+        newest: dict[str, Tip] = {}
+        for item in page.items:
+            newest[item["conversation"]] = max(newest.get(item["conversation"], log.NOTHING), Tip(item["msg_id"], item["sent_at"]))
+        done += _rows([(keys.parse(key), tip, keys.parse(key).users()) for key, tip in newest.items()], now_ms)
+        progress(page.read)
+    return done
+
+
+def conversations_of(app_id: str, user: int, others: Sequence[int], now_ms: int, progress: Progress) -> Rebuilt:
+    """The one-to-one conversations of one user with any of `others`, and the system conversation: no need to read the whole log."""
+    candidates = [keys.system(app_id, user), *(keys.between(app_id, user, other) for other in others)]
+    done = Rebuilt()
+    for chunk in _chunks(candidates):
+        tips = store.parallel([partial(log.tip, conversation, now_ms) for conversation in chunk])
+        done += _rows([(conversation, tip, (user,)) for conversation, tip in zip(chunk, tips, strict=True) if tip.msg_id], now_ms)
+        progress(len(chunk))
+    return done
+
+
+def group(app_id: str, group_id: int, only: int | None, now_ms: int) -> Rebuilt:
+    """A group's head, and the rows of its listed members, or of one of them."""
+    conversation = keys.group(app_id, group_id)
+    profile = directory.require(app_id, group_id, "group", "group")
+    members = [member for member in directory.members(app_id, group_id) if only in (None, member)]
+    newest = log.tip(conversation, now_ms)
+    by_head = bool(profile.get("by_head"))
+    if members and newest.msg_id:
+        inbox.move_head(conversation, News(newest.msg_id, newest.sent_at, newest.msg_id if by_head else 0))
+    done = Rebuilt()
+    for chunk in _chunks(members):
+        rows = store.get_many([inbox.ref(app_id, member, group_id) for member in chunk])
+        lost = [partial(groups.restore, conversation, member, now_ms) for member, row in zip(chunk, rows, strict=True) if row is None]
+        done += Rebuilt(made=sum(map(bool, [restore() for restore in lost])))
+        if not by_head:
+            there = [(member, row) for member, row in zip(chunk, rows, strict=True) if inbox.belongs(row) and row]
+            done += _moved([(conversation, newest, member, row) for member, row in there], now_ms)
+    return done
+
+
+def _rows(found: Iterable[tuple[Conversation, Tip, Iterable[int]]], now_ms: int) -> Rebuilt:
+    done = Rebuilt()
+    for chunk in _chunks([(conversation, newest, reader) for conversation, newest, readers in found for reader in readers]):
+        places = [inbox.ref(conversation.app_id, reader, conversation.number_for(reader)) for conversation, _, reader in chunk]
+        rows = store.get_many(places)
+        there = [(*each, row) for each, row in zip(chunk, rows, strict=True) if row is not None]
+        lost = [partial(_made, *each, now_ms) for each, row in zip(chunk, rows, strict=True) if row is None]
+        done += _moved(there, now_ms) + Rebuilt(made=sum(store.parallel(lost)))
+    return done
+
+
+def _moved(there: Iterable[tuple[Conversation, Tip, int, inbox.Row]], now_ms: int) -> Rebuilt:
+    return Rebuilt(moved=sum(store.parallel([partial(_move, *each, now_ms) for each in there])))
+
+
+def _made(conversation: Conversation, newest: Tip, reader: int, now_ms: int) -> bool:
+    if directory.what_is(conversation.app_id, reader) != "user":
+        return False
+    read = log.newest_of(conversation, reader, now_ms - DELIVERED_MS)
+    marks = {"last_seq": newest.msg_id, "last_at": newest.sent_at, "skip_seq": newest.msg_id}
+    return inbox.advance(conversation, reader, rules.Marks(), marks | ({"read_seq": read} if read else {}))
+
+
+def _move(conversation: Conversation, newest: Tip, reader: int, row: inbox.Row, now_ms: int) -> bool:
+    """Whether the row was wrong. One that is right is left alone: `skip_seq` would have its number counted until it is read."""
+    marks = rules.marks_of(row)
+    if marks.last_seq >= newest.msg_id and _is_right(conversation, marks, reader, now_ms):
+        return False
+    upto = max(newest, Tip(marks.last_seq, marks.last_at))
+    skip = {"skip_seq": upto.msg_id} if upto.msg_id > marks.floor else {}
+    return inbox.advance(conversation, reader, marks, {"last_seq": upto.msg_id, "last_at": upto.sent_at, **skip})
+
+
+def _is_right(conversation: Conversation, marks: rules.Marks, reader: int, now_ms: int) -> bool:
+    """Whether the row's number is what the log says. Not so where a mark was lost, or where a delivery has made a lost row anew."""
+    told = rules.unread(marks)
+    return not told or told == log.count(conversation, marks.floor, reader, now_ms)  # None is counted whenever it is asked for
+
+
+def _chunks(items: Sequence[T]) -> list[Sequence[T]]:
+    return [items[at : at + CHUNK] for at in range(0, len(items), CHUNK)]

@@ -1,0 +1,60 @@
+"""Other AWS services send messages: the worked example, deployed beside the local Parley by the pinned CDK CLI."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import boto3
+import pytest
+
+from infra.settings import ROOT
+from ops import cdk, stack
+from ops.console import run
+from tests.e2e.conftest import Api, Person, eventually
+
+Make = Callable[[int], list[Person]]
+ARRIVED_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def example(api: Api, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The outputs of the example's stack."""
+    env = cdk.environment(stack.local_env(api.info["aws_endpoint_url"]))
+    where = tmp_path_factory.mktemp("example")
+    command: list[str | Path] = [cdk.cli(env, where), "deploy", "--app", f"{sys.executable} -m infra.example", "-c", "stage=local"]
+    run("cdk deploy of the example", [*command, "--require-approval", "never", "--output", where / "out"], env, where / "deploy.log", ROOT)
+    return stack.read_outputs(f"{api.info['stack']}-example")
+
+
+def contents(api: Api, reader: Person, number: int) -> list[tuple[str, bool]]:
+    return [(message["content"], message["is_system"]) for message in api.history(reader.token, number)]
+
+
+def test_an_eventbridge_rule_notifies_a_customer(api: Api, people: Make, example: dict[str, str]) -> None:
+    (alice,) = people(1)
+    detail = {"app": "demo", "customer": alice.user_id, "order": "A-17"}
+    entry = {"Source": "shop.orders", "DetailType": "OrderShipped", "Detail": json.dumps(detail)}
+    assert boto3.client("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
+    assert eventually(lambda: contents(api, alice, 0), bool, ARRIVED_S) == [("Order A-17 is on its way", True)]
+    assert eventually(lambda: api.unread(alice.token), bool, ARRIVED_S) == {0: 1}
+
+
+def test_a_state_machine_sends_a_message_once_however_often_it_runs(api: Api, people: Make, example: dict[str, str]) -> None:
+    alice, bob = people(2)
+    states = boto3.client("stepfunctions")
+    given = {"app": "demo", "from": alice.user_id, "to": [bob.user_id], "text": "Hello from a workflow", "id": 17}
+    for _ in range(2):
+        execution = states.start_execution(stateMachineArn=example["StateMachineArn"], input=json.dumps(given))["executionArn"]
+        done = eventually(lambda: states.describe_execution(executionArn=execution), lambda e: e["status"] != "RUNNING", ARRIVED_S)  # noqa: B023
+        assert (done["status"], json.loads(done["output"])) == ("SUCCEEDED", [1])
+    assert contents(api, bob, alice.user_id) == [("Hello from a workflow", False)]
+
+
+def test_a_refused_message_fails_the_execution(api: Api, people: Make, example: dict[str, str]) -> None:
+    (alice,) = people(1)
+    states = boto3.client("stepfunctions")
+    given = {"app": "demo", "from": alice.user_id, "to": [999_999_999], "text": "nobody", "id": 1}
+    execution = states.start_execution(stateMachineArn=example["StateMachineArn"], input=json.dumps(given))["executionArn"]
+    done = eventually(lambda: states.describe_execution(executionArn=execution), lambda e: e["status"] != "RUNNING", ARRIVED_S)
+    assert (done["status"], done.get("error")) == ("FAILED", "Refused")

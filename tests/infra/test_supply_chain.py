@@ -1,0 +1,143 @@
+"""What we take from others and what we must not give away: the audit, the bill of materials, the search for secrets."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra import audit, package, secret_scan
+from infra.settings import ROOT
+
+Answer = Callable[[str], tuple[int, dict[str, Any]]]  # of the vulnerability service, for a package
+
+
+@pytest.fixture
+def service() -> Iterator[Callable[[Answer], str]]:
+    """A vulnerability service that answers as it is told; returns its address."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(answer: Answer) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                query = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                status, body = answer(query["package"]["name"])
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}/v1/query"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def audited(url: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "infra.audit", "--service", "osv", "--osv-url", url]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, "NO_PROXY": "*"}, capture_output=True, text=True, check=False)
+
+
+def flaw(name: str) -> dict[str, Any]:
+    return {
+        "id": "PYSEC-2099-1",
+        "details": "bad",
+        "aliases": [],
+        "affected": [{"package": {"name": name, "ecosystem": "PyPI"}, "ranges": [{"type": "ECOSYSTEM", "events": [{"fixed": "99"}]}]}],
+    }
+
+
+def test_an_audit_says_how_much_it_has_looked_at(service: Callable[[Answer], str]) -> None:
+    asked: list[str] = []
+
+    def nothing(name: str) -> tuple[int, dict[str, Any]]:
+        asked.append(name)
+        return 200, {}
+
+    done = audited(service(nothing))
+    assert (done.returncode, done.stdout) == (0, f"audit: {len(asked)} packages, no known vulnerability\n"), done.stderr
+    assert {"boto3", "pydantic", "pyjwt", "aws-lambda-powertools"} <= set(asked)
+    assert "pytest" not in asked
+
+
+def test_a_vulnerable_package_fails_the_audit_by_name(service: Callable[[Answer], str]) -> None:
+    done = audited(service(lambda name: (200, {"vulns": [flaw(name)]} if name == "pyjwt" else {})))
+    assert done.returncode == 1
+    assert "pyjwt" in done.stderr
+    assert "PYSEC-2099-1" in done.stderr
+
+
+def test_an_audit_that_reached_nobody_fails_with_one_sentence() -> None:
+    done = audited("http://127.0.0.1:9/v1/query")
+    assert done.returncode == 1
+    assert done.stderr == "audit: the vulnerability service (osv) cannot be reached: nothing was audited\n"
+
+
+@pytest.mark.parametrize(
+    ("report", "wanted", "said"),
+    [
+        ({"dependencies": []}, set(), "nothing was audited"),
+        ({"dependencies": []}, {"boto3"}, "nothing was audited"),
+        ({"dependencies": [{"name": "boto3", "skip_reason": "not found"}]}, {"boto3"}, "nothing was audited"),
+        ({"dependencies": [{"name": "boto3", "version": "1", "vulns": []}]}, {"boto3", "pyjwt"}, "not audited: pyjwt"),
+    ],
+    ids=["no dependencies", "none found", "all skipped", "one left out"],
+)
+def test_an_audit_that_left_something_out_fails(report: dict[str, Any], wanted: set[str], said: str) -> None:
+    with pytest.raises(SystemExit, match=said):
+        audit.judge(report, wanted)
+
+
+@pytest.mark.parametrize("target", ["aws", "local"])
+def test_the_bill_of_materials_lists_exactly_what_is_in_the_layer(target: package.Target) -> None:
+    layer = package.layer(target)
+    bill = json.loads(package.sbom(layer).read_text())
+    listed = {(each["name"], each["version"]) for each in bill["components"]}
+    inside = [path.name.removesuffix(".dist-info").rpartition("-") for path in (layer / "python").glob("*.dist-info")]
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+    assert {(name.replace("_", "-").lower(), version) for name, _, version in inside} == listed
+    assert all(each["purl"] == f"pkg:pypi/{each['name']}@{each['version']}" for each in bill["components"])
+    assert all(reference["hashes"] for each in bill["components"] for reference in each["externalReferences"])
+
+
+def test_no_tracked_file_holds_a_secret() -> None:
+    done = subprocess.run([sys.executable, "-m", "infra.secret_scan"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("infra/new.py", 'PASSWORD = "correct-horse-battery"'),
+        ("infra/new.py", f'KEY = "{"AKIA" + "IOSFODNN7EXAMPLF"}"'),
+        ("tests/new.py", f'KEY = "{"AKIA" + "IOSFODNN7EXAMPLF"}"'),
+        ("events/new.json", "-----BEGIN RSA " + "PRIVATE KEY-----"),
+    ],
+    ids=["a password", "an AWS key", "an AWS key in a test", "a private key in an event"],
+)
+def test_a_secret_is_found_and_not_repeated(tmp_path: Path, name: str, line: str) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text(f"\n{line}\n")
+    (found,) = secret_scan.scan(tmp_path, [name])
+    assert found.startswith(f"  {name}:2: ")
+    assert line not in found
+
+
+def test_every_exception_is_still_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    exceptions = secret_scan.KNOWN
+    monkeypatch.setattr(secret_scan, "KNOWN", {})
+    found = secret_scan.scan(ROOT, {name for name, _, _ in exceptions})
+    assert len(found) == len(exceptions)
