@@ -90,8 +90,9 @@ class Parley(Stack):
             report_batch_item_failures=settings.partial_batches,
             filters=[lambda_.FilterCriteria.filter({"eventName": lambda_.FilterRule.is_equal("INSERT")})],
         )
-        source = cast(lambda_.CfnEventSourceMapping, mapping.node.default_child)
-        source.add_property_override("DestinationConfig.OnFailure.Destination", queues.deliver_dead.queue_arn)
+        source, to = cast(lambda_.CfnEventSourceMapping, mapping.node.default_child), lambda_.CfnEventSourceMapping
+        failed = to.OnFailureProperty(destination=queues.deliver_dead.queue_arn)
+        source.destination_config = to.DestinationConfigProperty(on_failure=failed)
 
     def _queue_to(self, fanout: lambda_.Function, settings: Settings, queues: Queues, key: kms.IKey | None) -> None:
         reads = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")

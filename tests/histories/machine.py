@@ -452,6 +452,7 @@ class Machine(RuleBasedStateMachine):
             if told.code != Code.OK:
                 return told, listed
             listed += [(entry["conversation_id"]["uid"], entry["num"]) for entry in told.reply["data"]]
+            assert len(dict(listed)) == len(listed), f"{user} has a conversation twice: {listed}"
             query, plan = query | {"cursor": told.reply["next_cursor"]}, CALM
             if not told.reply["next_cursor"]:
                 return told, listed
@@ -717,7 +718,6 @@ class Machine(RuleBasedStateMachine):
             return
         self.collect()
         nums = dict(listed)
-        assert len(nums) == len(listed), f"{user} has a conversation twice: {listed}"
         for number in {*nums, *USERS[app], *GROUPS[app], 0}:
             chat = self.model.chat(app, user, number)
             assert chat, f"{user} has a conversation {number} of nobody"
