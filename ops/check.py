@@ -33,14 +33,17 @@ FAST: list[Step] = [
     ("unit, function, fault, history and template tests", tests("in-process", "-n", WORKERS, "-m", "not e2e", "--dist", "worksteal")),
 ]
 SOME_MUTANTS: Step = ("five wrong versions of the code", [sys.executable, "-m", "tests.mutants", "--some", "5"])
-DEPLOY: list[Step] = [
-    ("the local AWS, deployed anew", [sys.executable, "-m", "ops.local", "reset"]),
-    ("cdk deploy to the local AWS", [sys.executable, "-m", "ops.local", "up"]),
-]
-ROLES, CLIENTS = "tests/e2e/test_roles.py", "tests/e2e/test_soak.py"
+RESET: Step = ("the local AWS, emptied", [sys.executable, "-m", "ops.local", "reset"])
+PREVIOUS: Step = ("the previous release, in use", [sys.executable, "-m", "tests.upgrade"])
+DEPLOY: Step = ("cdk deploy to the local AWS", [sys.executable, "-m", "ops.local", "up"])
+UPGRADE, ROLES, CLIENTS = (f"tests/e2e/test_{name}.py" for name in ("upgrade", "roles", "soak"))
+APART = [part for path in (UPGRADE, ROLES, CLIENTS) for part in ("--ignore", path)]
 E2E: list[Step] = [
-    *DEPLOY,
-    ("end-to-end tests", tests("end-to-end", "-m", "e2e", "tests/e2e", "--ignore", ROLES, "--ignore", CLIENTS)),
+    RESET,
+    PREVIOUS,
+    DEPLOY,
+    ("what the upgrade has kept", tests("upgrade", "-m", "e2e", UPGRADE)),
+    ("end-to-end tests", tests("end-to-end", "-m", "e2e", "tests/e2e", *APART)),
     ("each role without each of its grants", tests("roles", "-m", "e2e", ROLES)),
     ("clients over HTTP while containers are killed", tests("clients", "-m", "e2e", "-s", CLIENTS)),
 ]
@@ -66,7 +69,7 @@ def soak(minutes: Annotated[int, typer.Option(min=2, help="How long, half of it 
     half = minutes / 2
     histories: Step = ("random histories", [sys.executable, "-m", "tests.histories.machine", "--minutes", str(half)])
     clients: Step = ("clients over HTTP while containers are killed", [BIN / "pytest", "-m", "e2e", "-s", CLIENTS])
-    on_own_aws([histories, *DEPLOY, clients], {"PARLEY_SOAK_SECONDS": str(round(half * 60))})
+    on_own_aws([histories, RESET, DEPLOY, clients], {"PARLEY_SOAK_SECONDS": str(round(half * 60))})
 
 
 def on_own_aws(steps: list[Step], settings: dict[str, str]) -> None:

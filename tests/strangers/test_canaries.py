@@ -354,7 +354,7 @@ def test_the_canaries_are_found_where_they_belong(aviary: Aviary) -> None:
 def test_no_line_is_lost_on_the_listener(aviary: Aviary) -> None:
     told = aviary.invoke(aviary.http("GET", "/message/unread", aviary.user))
     line = json.loads(told.lines)
-    assert (line["level"], line["message"], line["code"], line["app"]) == ("INFO", "unread", 200, APP)
+    assert (line["op"], line["code"], line["app"]) == ("unread", 200, APP)
     logging.getLogger("botocore").info("of others")
     print("printed")  # noqa: T201
     assert aviary.heard().split() == ["of", "others", "printed"]

@@ -1,0 +1,144 @@
+"""An upgrade as an operator makes it: the previous release's stack, in use, and then `cdk deploy` of this one.
+
+    python -m tests.upgrade     starts the local AWS, deploys the previous release's template to it, and fills it
+
+The next `make up` on the same local AWS is the upgrade; `tests/e2e/test_upgrade.py` then reads everything back. Of the previous release
+it is the template that is kept, in `tests/releases`; the code in it is today's.
+"""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from infra import settings as stage_settings
+from infra.settings import ROOT
+from messaging import directory, groups
+from ops import cdk, local, stack
+from ops.console import fail, run, step
+
+RELEASES = ROOT / "tests" / "releases"
+APP = "upgraded"
+LIMIT_S = 60  # until everything is delivered
+MESSAGES = 5
+STATEFUL = ("MessagesTable", "InboxTable", "DedupTable", "DirectoryTable", "TokenSecret", "FanoutQueueUrl", "ApiId")
+
+
+def before() -> Path:
+    """What was there before the upgrade, as everybody saw it."""
+    return stack.home() / "before-upgrade.json"
+
+
+def main() -> None:
+    port = local._port()
+    endpoint = f"http://127.0.0.1:{port}"
+    stack.use_local(endpoint)
+    local._start(port, endpoint)
+    _deploy_previous(endpoint)
+    name = stage_settings.load(local.STAGE).stack_name
+    local._write({"aws_endpoint_url": endpoint, "stack": name})
+    outputs = stack.connect(None)
+    if "AWS::CloudWatch::Alarm" in json.dumps(boto3.client("cloudformation").get_template(StackName=name)["TemplateBody"]):
+        fail("what was deployed is not the previous release: that had no alarms")
+    local._correct_policies(outputs)
+    with step("Filling it"):
+        people = _fill(outputs)
+        told = {"outputs": {output: outputs[output] for output in STATEFUL}, "people": people, "seen": seen(outputs, people)}
+        before().write_text(json.dumps(told, indent=2))
+
+
+def _deploy_previous(endpoint: str) -> None:
+    """The real CDK CLI deploys a cloud assembly of today whose template is the previous release's."""
+    env, logs, where = cdk.environment(stack.local_env(endpoint)), stack.home() / "logs", stack.home() / "previous.out"
+    cli, release = cdk.cli(env, logs), max(RELEASES.glob("*.template.json"), key=_version)
+    cloud: list[str | Path] = ["-c", f"stage={local.STAGE}", "--output", where]
+    run("cdk bootstrap", [cli, "bootstrap", f"aws://{stack.ACCOUNT}/{stack.REGION}", *cdk.APP, *cloud], env, logs / "bootstrap.log", ROOT)
+    local._open_assets()
+    run("cdk synth", [cli, "synth", "--quiet", *cdk.APP, *cloud], env, logs / "synth.log", ROOT)
+    _replace_template(where, json.loads(release.read_text()))
+    deploy: list[str | Path] = [cli, "deploy", "--require-approval", "never", "--progress", "events", "--app", where]
+    run(f"cdk deploy of release {release.name.removesuffix('.template.json')}", deploy, env, logs / "deploy-previous.log", ROOT)
+
+
+def _version(path: Path) -> list[int]:
+    return [int(part) for part in path.name.split(".")[:3]]
+
+
+def _replace_template(where: Path, then: dict[str, Any]) -> None:
+    """Puts another template into a cloud assembly, with the assets that are there and under a name of its own in the assets' bucket."""
+    (path,) = where.glob("*.template.json")
+    now = json.loads(path.read_text())
+    for type_, part in (("AWS::Lambda::Function", "Code"), ("AWS::Lambda::LayerVersion", "Content")):
+        asset = next(each["Properties"][part] for each in now["Resources"].values() if each["Type"] == type_)
+        for each in then["Resources"].values():
+            if each["Type"] == type_:
+                each["Properties"][part] = asset
+    path.write_text(json.dumps(then))
+    assets = path.with_name(path.name.replace(".template.", ".assets."))
+    (key,) = (key for key, file in json.loads(assets.read_text())["files"].items() if file["source"]["path"] == path.name)
+    for named in (assets, where / "manifest.json"):
+        named.write_text(named.read_text().replace(key, hashlib.sha256(path.read_bytes()).hexdigest()))
+
+
+def _fill(outputs: dict[str, str]) -> dict[str, int]:
+    """An app in use: one-to-one and group conversations, a deletion, a receipt, a reservation. Returns users and group by name."""
+    now_ms = time.time_ns() // 1_000_000
+    directory.create_app(APP, now_ms)
+    alice, bob, carol = (int(directory.create(APP, "user", now_ms, title=name)["entity_id"]) for name in ("alice", "bob", "carol"))
+    group = groups.create(APP, alice, [bob, carol], False, now_ms, None, lambda done: None)
+    for number in range(MESSAGES):
+        body = {"type": 1, "targets": [bob, carol], "content": f"message {number}", "transaction_id": number + 1}
+        invoke(outputs, "Send", alice, body=body)
+        invoke(outputs, "Send", bob, body={"type": 2, "targets": [group], "content": f"to all {number}"})
+    people = {"alice": alice, "bob": bob, "carol": carol, "group": group}
+    _delivered(outputs, people)
+    invoke(outputs, "Ack", bob, query={"conversation_id": alice, "msg_id": 2})
+    invoke(outputs, "Forget", carol, query={"conversation_id": alice})
+    return people
+
+
+def _delivered(outputs: dict[str, str], people: dict[str, int]) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    expected = {people["group"]: MESSAGES, people["alice"]: MESSAGES}
+    while unread(outputs, people["carol"]) != expected:
+        if time.monotonic() > deadline:
+            fail(f"not everything was delivered within {LIMIT_S} s")
+        time.sleep(0.2)
+
+
+def unread(outputs: dict[str, str], user: int) -> dict[int, int]:
+    return {entry["conversation_id"]["uid"]: entry["num"] for entry in invoke(outputs, "Unread", user)["data"]}
+
+
+def seen(outputs: dict[str, str], people: dict[str, int]) -> dict[str, Any]:
+    """What everybody sees: the list with its numbers, and every conversation."""
+    found: dict[str, Any] = {}
+    for name in ("alice", "bob", "carol"):
+        numbers = [number for other, number in people.items() if other != name]
+        pages = {
+            number: invoke(outputs, "History", people[name], query={"opposite_id": number, "limit": 100})["data"] for number in numbers
+        }
+        listed = unread(outputs, people[name])
+        found[name] = {"unread": listed, "contents": {number: _contents(page) for number, page in pages.items()}}
+    return dict(json.loads(json.dumps(found)))
+
+
+def _contents(page: dict[str, Any]) -> list[tuple[int, str]]:
+    return [(message["msg_id"], message["content"]) for message in page["messages"]]
+
+
+def invoke(outputs: dict[str, str], name: str, user: int, **request: Any) -> dict[str, Any]:
+    """The reply to a direct invocation that succeeds."""
+    event = {"app_id": APP, "user_id": user, **request}
+    reply = boto3.client("lambda").invoke(FunctionName=outputs[f"{name}Function"], Payload=json.dumps(event).encode())
+    envelope: dict[str, Any] = json.loads(reply["Payload"].read())
+    if envelope.get("code") != 200:
+        fail(f"{name} of {event}: {envelope}")
+    return envelope
+
+
+if __name__ == "__main__":
+    main()
