@@ -6,7 +6,7 @@ export PARLEY_PORT ?= 4566
 STAGE ?= dev
 MINUTES ?= 30
 
-.PHONY: up down reset logs test check mutants soak synth deploy
+.PHONY: up down reset logs test check mutants soak audit synth deploy
 
 up: .venv/.ready        ## start the local AWS, deploy to it, say how to call it
 	@$(PY) -m ops.local up
@@ -20,7 +20,7 @@ reset: .venv/.ready     ## stop the local AWS, wipe what it holds
 logs: .venv/.ready      ## follow the functions' logs
 	@.venv/bin/parley logs
 
-test: .venv/.ready      ## everything: style, types, unit, function, template and end-to-end tests
+test: .venv/.ready      ## everything: style, types, tests of functions, faults, histories, templates, an upgrade, end-to-end tests
 	@$(PY) -m ops.check all
 
 check: .venv/.ready     ## the same without the end-to-end run
@@ -31,6 +31,9 @@ mutants: .venv/.ready   ## known wrong versions of the code, each of which a tes
 
 soak: .venv/.ready      ## random histories and HTTP clients with containers killed, MINUTES=30 unless said otherwise
 	@$(PY) -m ops.check soak --minutes $(MINUTES)
+
+audit: .venv/.ready     ## what is known against the versions that the functions run on; needs a vulnerability service
+	@$(PY) -m infra.audit
 
 synth: .venv/.ready     ## the CloudFormation template of a stage, STAGE=dev unless said otherwise, to cdk.out; needs no AWS account
 	@$(PY) -m ops.cdk synth --quiet -c stage=$(STAGE)

@@ -41,8 +41,8 @@ def main() -> None:
     name = stage_settings.load(local.STAGE).stack_name
     local._write({"aws_endpoint_url": endpoint, "stack": name})
     outputs = stack.connect(None)
-    if "AWS::CloudWatch::Alarm" in json.dumps(boto3.client("cloudformation").get_template(StackName=name)["TemplateBody"]):
-        fail("what was deployed is not the previous release: that had no alarms")
+    if _resources(name) != set(json.loads(_release().read_text())["Resources"]):
+        fail("what was deployed is not the previous release")
     local._correct_policies(outputs)
     with step("Filling it"):
         people = _fill(outputs)
@@ -53,7 +53,7 @@ def main() -> None:
 def _deploy_previous(endpoint: str) -> None:
     """The real CDK CLI deploys a cloud assembly of today whose template is the previous release's."""
     env, logs, where = cdk.environment(stack.local_env(endpoint)), stack.home() / "logs", stack.home() / "previous.out"
-    cli, release = cdk.cli(env, logs), max(RELEASES.glob("*.template.json"), key=_version)
+    cli, release = cdk.cli(env, logs), _release()
     cloud: list[str | Path] = ["-c", f"stage={local.STAGE}", "--output", where]
     run("cdk bootstrap", [cli, "bootstrap", f"aws://{stack.ACCOUNT}/{stack.REGION}", *cdk.APP, *cloud], env, logs / "bootstrap.log", ROOT)
     local._open_assets()
@@ -63,8 +63,14 @@ def _deploy_previous(endpoint: str) -> None:
     run(f"cdk deploy of release {release.name.removesuffix('.template.json')}", deploy, env, logs / "deploy-previous.log", ROOT)
 
 
-def _version(path: Path) -> list[int]:
-    return [int(part) for part in path.name.split(".")[:3]]
+def _release() -> Path:
+    """The template of the newest release."""
+    return max(RELEASES.glob("*.template.json"), key=lambda path: [int(part) for part in path.name.split(".")[:3]])
+
+
+def _resources(name: str) -> set[str]:
+    pages = boto3.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
+    return {each["LogicalResourceId"] for page in pages for each in page["StackResourceSummaries"]}
 
 
 def _replace_template(where: Path, then: dict[str, Any]) -> None:
