@@ -46,6 +46,7 @@ E2E: list[Step] = [
     ("end-to-end tests", tests("end-to-end", "-m", "e2e", "tests/e2e", *APART)),
     ("each role without each of its grants", tests("roles", "-m", "e2e", ROLES)),
     ("clients over HTTP while containers are killed", tests("clients", "-m", "e2e", "-s", CLIENTS)),
+    ("the previous release again", [sys.executable, "-m", "tests.upgrade", "--back"]),
 ]
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)

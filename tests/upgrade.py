@@ -1,6 +1,7 @@
 """An upgrade as an operator makes it: the previous release's stack, in use, and then `cdk deploy` of this one.
 
-    python -m tests.upgrade     starts the local AWS, deploys the previous release's template to it, and fills it
+    python -m tests.upgrade          starts the local AWS, deploys the previous release's template to it, and fills it
+    python -m tests.upgrade --back   deploys that template again, over the upgrade: everybody has to see what they saw
 
 The next `make up` on the same local AWS is the upgrade; `tests/e2e/test_upgrade.py` then reads everything back. Of the previous release
 it is the template that is kept, in `tests/releases`; the code in it is today's.
@@ -10,9 +11,10 @@ import hashlib
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import boto3
+import typer
 
 from infra import settings as stage_settings
 from infra.settings import ROOT
@@ -32,10 +34,14 @@ def before() -> Path:
     return stack.home() / "before-upgrade.json"
 
 
-def main() -> None:
+def main(back: Annotated[bool, typer.Option("--back", help="Roll back instead.")] = False) -> None:
+    """The previous release, in use; or again."""
     port = local._port()
     endpoint = f"http://127.0.0.1:{port}"
     stack.use_local(endpoint)
+    if back:
+        _roll_back(endpoint)
+        return
     local._start(port, endpoint)
     _deploy_previous(endpoint)
     name = stage_settings.load(local.STAGE).stack_name
@@ -48,6 +54,15 @@ def main() -> None:
         people = _fill(outputs)
         told = {"outputs": {output: outputs[output] for output in STATEFUL}, "people": people, "seen": seen(outputs, people)}
         before().write_text(json.dumps(told, indent=2))
+
+
+def _roll_back(endpoint: str) -> None:
+    outputs, told = stack.connect(None), json.loads(before().read_text())
+    now = seen(outputs, told["people"])
+    _deploy_previous(endpoint)
+    local._correct_policies(outputs)
+    if {output: stack.connect(None)[output] for output in STATEFUL} != told["outputs"] or seen(outputs, told["people"]) != now:
+        fail("after rolling back, not everything is as it was")
 
 
 def _deploy_previous(endpoint: str) -> None:
@@ -147,4 +162,4 @@ def invoke(outputs: dict[str, str], name: str, user: int, **request: Any) -> dic
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
