@@ -15,7 +15,7 @@ from messaging import rules, settings
 from messaging.errors import Code
 from tests.world import World
 
-SEEDS = range(10)
+SEEDS = range(3)
 STEPS = 70
 USERS = 4
 PUSH_LIMIT = 3  # members; the larger of the two groups crosses it on the way
