@@ -25,7 +25,7 @@ class Scenario:
         self.asks: list[Ask] = []
 
     def attempt(self, stage: Stage) -> bool:
-        raise NotImplementedError
+        raise AssertionError(f"{self.name} has nothing to attempt")
 
     def rival(self, stage: Stage) -> None:
         """Somebody else does something that stands in the way, between two attempts."""
