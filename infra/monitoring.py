@@ -18,6 +18,7 @@ from constructs import Construct
 from infra.api import Api
 from infra.catalog import FUNCTIONS
 from infra.functions import Functions
+from infra.prices import usd
 from infra.queues import Queues
 from infra.settings import Settings
 from infra.tables import Tables
@@ -28,9 +29,7 @@ ENDPOINTS = [row.name for row in FUNCTIONS if row.is_endpoint]
 WORKERS = [row.name for row in FUNCTIONS if not row.is_endpoint]
 # Our own lines, those of Lambda's runtime for what nobody has caught, and the platform's of a function that ran out of time.
 ERROR_LINES = '{ $.level = "ERROR" || $.log_level = "ERROR" || $.record.status = "timeout" }'
-# Dollars in us-east-1, without free tier and discounts: requests of an HTTP API; Lambda requests and GB-seconds on arm64; DynamoDB
-# units on demand; SQS requests (two more for each job: received and deleted).
-PRICE = {"request": 1.0e-6, "invocation": 0.2e-6, "gb_s": 13.3334e-6, "write": 0.625e-6, "read": 0.125e-6, "sqs": 0.4e-6}
+JOB_REQUESTS = 3  # of SQS for each job: sent, received, deleted
 
 
 @dataclass(frozen=True)
@@ -208,20 +207,28 @@ class Monitoring(Construct):
     def _cost(self) -> dict[str, Any]:
         """Dollars an hour, from what was used in it; logs, storage and data out come on top."""
         memory_gb = {True: self._settings.endpoint_memory_mb / 1024, False: self._settings.worker_memory_mb / 1024}
-        parts = [(PRICE["request"], self._http("Count")), (3 * PRICE["sqs"], self._queue("fanout", "NumberOfMessagesSent", "Sum"))]
+        parts = [
+            (_million("http"), self._http("Count")),
+            (JOB_REQUESTS * _million("sqs"), self._queue("fanout", "NumberOfMessagesSent", "Sum")),
+        ]
         for row in FUNCTIONS:
-            parts.append((PRICE["invocation"], self._function(row.name, "Invocations")))
-            parts.append((PRICE["gb_s"] / 1000 * memory_gb[row.is_endpoint], self._function(row.name, "Duration")))
+            parts.append((_million("lambda"), self._function(row.name, "Invocations")))
+            parts.append((_million("lambda_gb_s") / 1000 * memory_gb[row.is_endpoint], self._function(row.name, "Duration")))
         for table in self._tables:
-            parts.append((PRICE["write"], self._table(table, "ConsumedWriteCapacityUnits")))
-            parts.append((PRICE["read"], self._table(table, "ConsumedReadCapacityUnits")))
-        parts.append((PRICE["write"], self._table("directory", "ConsumedWriteCapacityUnits", "listing")))
+            parts.append((_million("write_unit"), self._table(table, "ConsumedWriteCapacityUnits")))
+            parts.append((_million("read_unit"), self._table(table, "ConsumedReadCapacityUnits")))
+        parts.append((_million("write_unit"), self._table("directory", "ConsumedWriteCapacityUnits", "listing")))
         total = " + ".join(f"FILL(m{number}, 0) * {price:.4g}" for number, (price, _) in enumerate(parts))
         graph = _graph("Cost estimate: requests, functions, tables, queue; dollars an hour", [metric for _, metric in parts], 3600)
         for number, metric in enumerate(graph["properties"]["metrics"]):
             metric[-1] |= {"id": f"m{number}", "visible": False}
         graph["properties"]["metrics"].append([{"expression": total, "label": "dollars an hour", "id": "cost"}])
         return graph
+
+
+def _million(position: str) -> float:
+    """Dollars for one of what is priced by the million."""
+    return usd(f"{position}_million") / 1e6
 
 
 def _graph(title: str, metrics: Iterable[Metric], period_s: int = PERIOD_S) -> dict[str, Any]:

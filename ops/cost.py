@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
 
-from ops.scan import PRICES, READ_UNIT
+from infra.prices import PRICES, usd
+from ops.scan import READ_UNIT
 
 MONTH_S = 30 * 86400
 WRITE_UNIT = 1024  # bytes, AWS
@@ -100,7 +101,7 @@ def bill(usage: Usage) -> list[Position]:
 
 
 def _position(price: str, amount: float) -> Position:
-    return Position(PRICES[price]["what"], amount, amount * PRICES[price]["usd"])
+    return Position(PRICES[price]["what"], amount, amount * usd(price))
 
 
 def _amounts(usage: Usage) -> Iterator[tuple[str, float]]:

@@ -20,6 +20,7 @@ from typing import Any
 import boto3
 import typer
 
+from infra import prices
 from infra import settings as stage_settings
 from infra.catalog import FUNCTIONS
 from infra.settings import ROOT
@@ -239,7 +240,13 @@ def _redeliver(outputs: dict[str, str], since_ms: int) -> None:
 def _fingerprint() -> str:
     """Of everything that a deployment depends on."""
     digest = hashlib.sha256(sys.version.encode())
-    files = [ROOT / "cdk.json", ROOT / "uv.lock", *sorted((ROOT / "functions").rglob("*.py")), *sorted((ROOT / "infra").rglob("*.py"))]
+    files = [
+        ROOT / "cdk.json",
+        ROOT / "uv.lock",
+        prices.PATH,
+        *sorted((ROOT / "functions").rglob("*.py")),
+        *sorted((ROOT / "infra").rglob("*.py")),
+    ]
     for path in files:
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

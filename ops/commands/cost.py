@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from infra.prices import PRICES
 from ops import cost
 from ops.commands.common import Json
 from ops.console import err, out
-from ops.scan import PRICES
 
 
 def cost_of(
@@ -56,4 +56,4 @@ def cost_of(
     if each_million is not None:
         table.add_row("of it for each million messages", "", f"{each_million:,.2f}")
     out.print(table)
-    err.print(f"Prices of {PRICES['as_of']}, {PRICES['region']}, without free tiers: ops/prices.json names the source of each.")
+    err.print(f"Prices of {PRICES['as_of']}, {PRICES['region']}, without free tiers: infra/prices.json names the source of each.")

@@ -2,9 +2,9 @@
 
 import pytest
 
+from infra.prices import PRICES
 from ops import cost
 from ops.cost import Usage
-from ops.scan import PRICES
 from tests.ops.conftest import Parley
 from tests.synthesized import resources
 from tests.world import Call, World
