@@ -1,6 +1,6 @@
 """The conversation log: append-only, numbered 1, 2, 3, … without a gap. The truth; everything else is a watermark into it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from messaging import inbox, keys, store
@@ -89,57 +89,40 @@ def page(conversation: Conversation, oldest: int, newest: int, limit: int, now_m
 
 def count(conversation: Conversation, after: int, reader: int, now_ms: int) -> int:
     """How many messages after this number count as unread for `reader`: not their own, no COMMAND, not expired."""
-    pages = (
-        store.dynamodb()
-        .get_paginator("query")
-        .paginate(
-            TableName=settings().messages_table,
-            KeyConditionExpression="conversation = :c AND msg_id > :after",
-            FilterExpression="sender <> :me AND ctype <> :command AND sent_at > :horizon",
-            ExpressionAttributeValues=store.pack(
-                {":c": conversation.key, ":after": after, ":me": reader, ":command": COMMAND, ":horizon": _horizon(now_ms)}
-            ),
-            Select="COUNT",
-            ConsistentRead=True,
-        )
+    pages = store.query_pages(
+        TableName=settings().messages_table,
+        KeyConditionExpression="conversation = :c AND msg_id > :after",
+        FilterExpression="sender <> :me AND ctype <> :command AND sent_at > :horizon",
+        ExpressionAttributeValues=store.pack(
+            {":c": conversation.key, ":after": after, ":me": reader, ":command": COMMAND, ":horizon": _horizon(now_ms)}
+        ),
+        Select="COUNT",
     )
     return sum(page["Count"] for page in pages)
 
 
 def newest_of(conversation: Conversation, sender: int, until_ms: int) -> int:
     """The number of the newest message that `sender` had sent by then; 0 where there is none."""
-    pages = (
-        store.dynamodb()
-        .get_paginator("query")
-        .paginate(
-            TableName=settings().messages_table,
-            KeyConditionExpression="conversation = :c",
-            FilterExpression="sender = :sender AND sent_at <= :until",
-            ExpressionAttributeValues=store.pack({":c": conversation.key, ":sender": sender, ":until": until_ms}),
-            ProjectionExpression="msg_id",
-            ScanIndexForward=False,
-            ConsistentRead=True,
-        )
-    )
-    return next((int(store.unpack(item)["msg_id"]) for page in pages for item in page["Items"]), 0)
+    found = _numbers(conversation, "sender = :sender AND sent_at <= :until", {":sender": sender, ":until": until_ms}, newest_first=True)
+    return next(found, 0)
 
 
 def sent_by(conversation: Conversation, sender: int | None) -> Iterator[int]:
     """The number of each message of `sender`, or of anybody, that still has its contents."""
     theirs = " AND sender = :sender" if sender is not None else ""
-    pages = (
-        store.dynamodb()
-        .get_paginator("query")
-        .paginate(
-            TableName=settings().messages_table,
-            KeyConditionExpression="conversation = :c",
-            FilterExpression="attribute_not_exists(erased_at)" + theirs,
-            ExpressionAttributeValues=store.pack({":c": conversation.key, ":sender": sender}),
-            ProjectionExpression="msg_id",
-            ConsistentRead=True,
-        )
+    return _numbers(conversation, "attribute_not_exists(erased_at)" + theirs, {":sender": sender})
+
+
+def _numbers(conversation: Conversation, which: str, values: Mapping[str, int | None], newest_first: bool = False) -> Iterator[int]:
+    items = store.query_each(
+        TableName=settings().messages_table,
+        KeyConditionExpression="conversation = :c",
+        FilterExpression=which,
+        ExpressionAttributeValues=store.pack({":c": conversation.key, **values}),
+        ProjectionExpression="msg_id",
+        ScanIndexForward=not newest_first,
     )
-    return (int(store.unpack(item)["msg_id"]) for page in pages for item in page["Items"])
+    return (int(item["msg_id"]) for item in items)
 
 
 def erase(conversation: Conversation, msg_id: int, now_ms: int) -> None:

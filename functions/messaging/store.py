@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -185,6 +185,15 @@ def query(**call: Any) -> tuple[list[Item], bool]:
 
 
 def query_all(**call: Any) -> list[Item]:
-    """Every page of a query."""
-    pages = dynamodb().get_paginator("query").paginate(ConsistentRead=True, **call)
-    return [unpack(item) for page in pages for item in page["Items"]]
+    """Every item of a query."""
+    return list(query_each(**call))
+
+
+def query_each(**call: Any) -> Iterator[Item]:
+    """The items of a query as its pages come, read consistently."""
+    return (unpack(item) for page in query_pages(**call) for item in page["Items"])
+
+
+def query_pages(**call: Any) -> Iterable[Mapping[str, Any]]:
+    """Every page of a query as it comes, read consistently."""
+    return dynamodb().get_paginator("query").paginate(ConsistentRead=True, **call)
