@@ -11,7 +11,8 @@ from typing import NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-out = Console(highlight=False, soft_wrap=True)
+PIPED_COLUMNS = 10_000  # where the output is no screen nothing is cut off
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_COLUMNS)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 HEARTBEAT_S = 10  # between two signs of life where the output is no terminal
 

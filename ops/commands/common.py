@@ -15,7 +15,6 @@ from messaging.keys import MAX_ID
 from ops.console import err, fail, out
 
 T = TypeVar("T")
-PIPED_COLUMNS = 10_000  # of a table that is not on a screen: nothing is cut off
 
 Stack = Annotated[
     str | None, typer.Option("--stack", help="A deployed stack, reached with the usual AWS profile; without it: the local AWS.")
@@ -51,7 +50,7 @@ def tell_all(rows: list[dict[str, Any]], as_json: bool) -> None:
         table = Table(*rows[0], box=None, pad_edge=False)
         for row in rows:
             table.add_row(*("" if value is None else escape(str(value)) for value in row.values()))
-        out.print(table, width=None if out.is_terminal else PIPED_COLUMNS)
+        out.print(table)
 
 
 def when(ms: int) -> str:
