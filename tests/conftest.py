@@ -1,7 +1,8 @@
 """Every test gets a Parley of its own, in process."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 from moto import mock_aws
@@ -16,7 +17,7 @@ ENVIRONMENT = {
     "AWS_REGION": "us-east-1",
     "POWERTOOLS_SERVICE_NAME": "parley",
 }
-OURS = ("_TABLE", "_URL", "TOKEN_SECRET", "_SECONDS", "_BYTES", "_MEMBERS", "PARTIAL_BATCHES")
+OURS = ("_TABLE", "_URL", "TOKEN_SECRET", "_SECONDS", "_BYTES", "_MEMBERS", "_PER_SECOND", "_MESSAGES", "PARTIAL_BATCHES")
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +57,17 @@ def bob(world: World) -> int:
 @pytest.fixture
 def carol(world: World) -> int:
     return world.user("carol")
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the clock of everything in this process forward, in seconds."""
+    seconds, nanoseconds, monotonic, moved = time.time, time.time_ns, time.monotonic, [0.0]
+
+    def move(by_s: float) -> None:
+        moved[0] += by_s
+        monkeypatch.setattr(time, "time", lambda: seconds() + moved[0])
+        monkeypatch.setattr(time, "time_ns", lambda: nanoseconds() + int(moved[0] * 1e9))
+        monkeypatch.setattr(time, "monotonic", lambda: monotonic() + moved[0])
+
+    return move

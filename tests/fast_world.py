@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pytest
 
-from messaging import directory, rules, settings, store, tokens
+from messaging import directory, rules, settings, store
 from messaging.rules import Marks
 from messaging.telemetry import logger
 from tests import world as worlds
@@ -63,12 +63,6 @@ class FastWorld(World):
     def restore(self, moment: Moment) -> None:
         self.aws.restore(moment.aws)
         self.streamed, self.now_ms = moment.streamed, moment.now_ms
-
-    def cold(self) -> None:
-        """The next invocation finds a new container, as far as what it remembers goes."""
-        directory._app.cache_clear()
-        tokens._keyring_of.cache_clear()
-        tokens._provider().clear_cache()
 
     def stream(self) -> list[dict[str, Any]]:
         records = self.aws.records[self.streamed :]
@@ -152,7 +146,7 @@ def fast_world(**environment: str) -> Iterator[FastWorld]:
         patch.setattr("messaging.posting.uuid.uuid4", world._uuid4)
         patch.setattr(logger, "_logger", _Quiet(world))
         with tampered(world._answer):
-            world.cold()
+            worlds.cold()
             world.app()
             yield world
     settings.settings.cache_clear()

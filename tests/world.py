@@ -289,7 +289,14 @@ def create() -> World:
     return world
 
 
+def cold() -> None:
+    """The next invocation finds a new container, as far as what it remembers goes."""
+    for cached in (directory._app, tokens._keyring, tokens._refreshed):
+        cached.cache_clear()
+
+
 def forget_caches() -> None:
-    """What a container keeps between invocations."""
-    for cached in (settings.settings, store.dynamodb, queue._sqs, tokens._provider, tokens._keyring_of, directory._app):
+    """What a container keeps between invocations, its clients included."""
+    cold()
+    for cached in (settings.settings, store.dynamodb, queue._sqs, tokens._secrets):
         cached.cache_clear()

@@ -5,11 +5,11 @@ The secret is a JSON object: `current` names the key that signs new tokens, ever
 
 import time
 from functools import cache, lru_cache
-from typing import cast
+from typing import TYPE_CHECKING
 
+import boto3
 import jwt
-from aws_lambda_powertools.utilities.parameters import SecretsProvider
-from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError, TransformParameterError
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from messaging import store
@@ -17,6 +17,9 @@ from messaging.errors import ApiError, Code
 from messaging.models import Claims, json_object
 from messaging.settings import settings
 from messaging.telemetry import logger
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
 
 ALGORITHM = "HS256"  # a constant: what a token says of its algorithm is not asked
 CURRENT = "current"
@@ -27,29 +30,35 @@ LEEWAY_S = 5  # how far the clock of whoever signs may be ahead
 
 
 @cache
-def _provider() -> SecretsProvider:
-    return SecretsProvider(boto_config=store.CONFIG)
+def _secrets() -> "SecretsManagerClient":
+    return boto3.client("secretsmanager", config=store.CONFIG)
 
 
 def keyring(afresh: bool = False) -> dict[str, str]:
-    """The secret's content; ApiError STORE_FAILED where it cannot be had: no keys, no entry."""
-    try:
-        secret = _provider().get(settings().token_secret, max_age=CACHE_S, transform="json", force_fetch=afresh)
-    except (GetParameterError, TransformParameterError) as error:
-        logger.exception("the signing keys cannot be read")
-        raise ApiError(Code.STORE_FAILED, "the signing keys cannot be read, try again") from error
-    return cast(dict[str, str], secret)
+    """The secret's content, at most `CACHE_S` old; ApiError STORE_FAILED where it cannot be had: no keys, no entry."""
+    if afresh:
+        _keyring.cache_clear()
+    return _keyring(int(time.monotonic() // CACHE_S))
 
 
 @lru_cache(1)
-def _keyring_of(period: int) -> dict[str, str]:
+def _keyring(period: int) -> dict[str, str]:
+    try:
+        return json_object(_secrets().get_secret_value(SecretId=settings().token_secret)["SecretString"])
+    except (BotoCoreError, ClientError, KeyError, ValueError) as error:
+        logger.exception("the signing keys cannot be read")
+        raise ApiError(Code.STORE_FAILED, "the signing keys cannot be read, try again") from error
+
+
+@lru_cache(1)
+def _refreshed(period: int) -> dict[str, str]:
     return keyring(afresh=True)
 
 
 def _key(kid: object) -> str | None:
     if not isinstance(kid, str) or kid == CURRENT:
         return None
-    return keyring().get(kid) or _keyring_of(int(time.monotonic() // REFRESH_S)).get(kid)
+    return keyring().get(kid) or _refreshed(int(time.monotonic() // REFRESH_S)).get(kid)
 
 
 def sign(claims: Claims) -> str:

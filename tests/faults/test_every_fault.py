@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests import world as worlds
 from tests.faults.injector import Injector
 from tests.faults.scenarios import ALL, PAIRED, Scenario
 from tests.faults.sdk import Crash
@@ -69,7 +70,7 @@ class Programme:
         def attempt() -> bool:
             injector.revive()
             if self.cold:
-                world.cold()
+                worlds.cold()
             world.injector = injector
             try:
                 return self.scenario.attempt(stage)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
-from messaging import directory, rules, tokens
+from messaging import rules
+from tests import world as worlds
 from tests.faults.sdk import error, tampered
 from tests.world import Context, World
 
@@ -64,9 +65,7 @@ def told(ask: Callable[[], dict[str, Any]], failure: Exception) -> list[tuple[in
     """The replies to a request when each of its calls fails in turn, from a container that knows nothing yet."""
     replies: list[tuple[int, dict[str, Any]]] = []
     for at in range(1, MOST_CALLS):
-        directory._app.cache_clear()
-        tokens._provider().clear_cache()  # type: ignore[no-untyped-call]
-        tokens._keyring_of.cache_clear()
+        worlds.cold()
         failing = FailingAt(at, failure)
         with tampered(failing):
             reply = ask()

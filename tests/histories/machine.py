@@ -28,6 +28,7 @@ from endpoints import ack, forget, history, notify, send, unread
 from messaging import directory, store
 from messaging.errors import HTTP_STATUS, ApiError, Code
 from messaging.models import USER
+from tests import world as worlds
 from tests.fast_world import FastWorld, Moment, fast_world
 from tests.faults.injector import faults_of
 from tests.faults.sdk import Crash
@@ -212,7 +213,7 @@ class Machine(RuleBasedStateMachine):
             note(f"# PYTHONPATH=functions:. python <this>\nfrom tests.histories.machine import {type(self).__name__}\n")
         self.world, moment, self.tokens = stages.of(type(self))
         self.world.restore(moment)
-        self.world.cold()
+        worlds.cold()
         self.world.nonces = itertools.count()
         self.world.injector, self.world.backwards = None, False
         self.world.caught.clear()
@@ -592,7 +593,7 @@ class Machine(RuleBasedStateMachine):
             reply: dict[str, Any] = act()
         except Crash:
             reply = {"code": None}
-            self.world.cold()
+            worlds.cold()
         except Broken as broken:
             raise cast(Exception, broken.__cause__) from None
         finally:

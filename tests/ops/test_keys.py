@@ -9,7 +9,7 @@ import boto3
 import jwt
 import pytest
 
-from messaging import settings, tokens
+from messaging import settings
 from ops import keyring
 from tests.faults.sdk import tampered
 from tests.ops.conftest import Parley
@@ -28,8 +28,6 @@ def elapse(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def wait(seconds: float) -> None:
         nonlocal ahead
         ahead += seconds
-        if ahead >= tokens.CACHE_S:
-            tokens._provider().clear_cache()
 
     return wait
 

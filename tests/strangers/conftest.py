@@ -1,14 +1,11 @@
-"""What the tests of strangers share: no waiting, a clock that can be moved, and a network that nothing may touch."""
+"""What the tests of strangers share: no waiting, and a network that nothing may touch."""
 
 import socket
-import time
 import urllib.request
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 import pytest
-from aws_lambda_powertools.utilities.parameters import base as parameters
 
 from messaging import store
 
@@ -16,27 +13,6 @@ from messaging import store
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "BACKOFF_S", (0, 0))
-
-
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Moves every clock forward by so many seconds, those of the caches included."""
-    seconds, nanoseconds, monotonic, moved = time.time, time.time_ns, time.monotonic, [0.0]
-
-    class Moved(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return datetime.now(tz) + timedelta(seconds=moved[0])
-
-    monkeypatch.setattr(parameters, "datetime", Moved)
-
-    def move(by_s: float) -> None:
-        moved[0] += by_s
-        monkeypatch.setattr(time, "time", lambda: seconds() + moved[0])
-        monkeypatch.setattr(time, "time_ns", lambda: nanoseconds() + int(moved[0] * 1e9))
-        monkeypatch.setattr(time, "monotonic", lambda: monotonic() + moved[0])
-
-    return move
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 from messaging import directory, telemetry, tokens
 from messaging.models import ADMIN
 from messaging.rules import PARTS
+from tests import world as worlds
 from tests.faults.sdk import tampered
 from tests.world import APP, ENDPOINTS, World
 
@@ -65,12 +66,7 @@ class Aviary:
     def keep(self, secret: Any) -> None:
         text = secret if isinstance(secret, str) else json.dumps(secret)
         boto3.client("secretsmanager").put_secret_value(SecretId="TokenKeys", SecretString=text)
-        self.empty_caches()
-
-    def empty_caches(self) -> None:
-        directory._app.cache_clear()
-        tokens._provider().clear_cache()  # type: ignore[no-untyped-call]
-        tokens._keyring_of.cache_clear()
+        worlds.cold()
 
     def guard(self, *texts: str) -> None:
         """Tokens are canaries too: what they say and how they are signed."""
@@ -330,7 +326,7 @@ def leaks(aviary: Aviary, invocation: Callable[[], Any]) -> tuple[list[tuple[int
     everything = " ".join(sorted(aviary.canaries))
     for name, poison in POISONS.items():
         for at in range(1, MOST_CALLS):
-            aviary.empty_caches()
+            worlds.cold()
             with failing(at, poison, everything) as made:
                 told = aviary.invoke(invocation)
             if len(made) < at:

@@ -8,7 +8,6 @@ import string
 import time
 import zlib
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from itertools import product
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,6 @@ from typing import Any
 import boto3
 import jwt
 import pytest
-from aws_lambda_powertools.utilities.parameters import base as parameters
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,13 +75,6 @@ class Clock:
 @pytest.fixture
 def clock(world: World, monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-
-    class Moved(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return datetime.now(tz) + timedelta(seconds=clock.passed)
-
-    monkeypatch.setattr(parameters, "datetime", Moved)
     monkeypatch.setattr(tokens, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.passed))
     return clock
 
