@@ -5,6 +5,7 @@ PYTHON = "Python 3.13 is what the layer is locked, compiled and tested for, and 
 TOKENS = "the functions verify the token themselves: one hop less, refusals keep the envelope; hostile requests test every endpoint"
 CALLERS = "an endpoint's caller sees it fail and repeats; what the workers fail at is set aside by their event sources, with an alarm"
 ROTATION = "it holds several keys, which overlap while tokens live: the command line adds and retires them, a rotation function cannot"
+TRACING = "tracing in cdk.json turns it on; of a message it would be one of the larger costs, and a line a request tells its milliseconds"
 TRACES = "X-Ray's two actions know no resource; a test holds that no other action has a wildcard"
 REDRIVE = "SQS moves a job to the dead-letter queue after five attempts; a destination is for streams"
 AWS_KEYS = "encrypted with a key that AWS manages, free of charge; kms in cdk.json chooses a customer-managed one, as prod does"
@@ -23,6 +24,7 @@ NAG = (
     ("Queues/DeliverDead", "Serverless-SQSRedrivePolicy", SET_ASIDE),
     ("TokenKeys", "AwsSolutions-SMG4", ROTATION),
     ("Functions", "AwsSolutions-IAM5[Resource::*]", TRACES),
+    ("Functions", "Serverless-LambdaTracing", TRACING),
     ("Functions", "AwsSolutions-L1", PYTHON),
     ("Functions", "Serverless-LambdaLatestVersion", PYTHON),
     ("Functions", "Serverless-LambdaDLQ", CALLERS),

@@ -7,6 +7,7 @@ import pytest
 
 from infra import settings
 from infra.settings import ROOT, Settings
+from tests.infra.conftest import Variant
 from tests.infra.template import ENDPOINTS, KEY, NAMES, QUEUES, ROWS, SECRET, TABLES, WORKERS, arn, function, properties
 from tests.synthesized import STAGES, resources
 
@@ -33,11 +34,10 @@ def test_the_functions_are_those_of_the_catalog_one_for_each_module(stage: str) 
 
 
 @each_function
-def test_a_function_runs_python_3_13_on_arm64_with_one_layer_and_active_tracing(stage: str, name: str) -> None:
+def test_a_function_runs_python_3_13_on_arm64_with_one_layer(stage: str, name: str) -> None:
     found = function(stage, name)
     assert found["Runtime"] == "python3.13"
     assert found["Architectures"] == ["arm64"]
-    assert found["TracingConfig"] == {"Mode": "Active"}
     (layer,) = found["Layers"]
     offered = properties(stage, "AWS::Lambda::LayerVersion", layer["Ref"])
     assert (offered["CompatibleRuntimes"], offered["CompatibleArchitectures"]) == (["python3.13"], ["arm64"])
@@ -106,3 +106,10 @@ def test_the_longest_stage_name_still_makes_a_function_name_that_lambda_takes(na
 @each_function
 def test_a_function_is_named_after_its_stack(stage: str, name: str) -> None:
     assert function(stage, name)["FunctionName"] == f"Parley-{stage}-{name}"
+
+
+@pytest.mark.parametrize(("tracing", "mode"), [(False, "Disabled"), (True, "Active")])
+def test_every_function_is_traced_where_that_is_asked_for(variant: Variant, tracing: bool, mode: str) -> None:
+    functions = [each for each in variant("dev", tracing=tracing)["Resources"].values() if each["Type"] == "AWS::Lambda::Function"]
+    assert {each["Properties"].get("TracingConfig", {"Mode": "Disabled"})["Mode"] for each in functions} == {mode}
+    assert len(functions) == len(ROWS)

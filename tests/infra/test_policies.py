@@ -27,6 +27,7 @@ WITHOUT_RESOURCE = {  # AWS: these know no resource, or only one that is made la
     "Front",
     "Api",
 }
+TRACING = {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}  # that a stage may ask for
 LIFE = {  # of a resource, by its type: the calls of making, changing and removing it
     "AWS::ApiGatewayV2::Api": "apigateway:POST apigateway:PATCH apigateway:DELETE",
     "AWS::ApiGatewayV2::ApiMapping": "apigateway:POST apigateway:PATCH apigateway:DELETE",
@@ -129,5 +130,5 @@ def test_the_boundary_holds_what_every_function_is_granted(name: str) -> None:
 
 
 def test_the_boundary_allows_nothing_that_no_function_is_granted() -> None:
-    wanted = {action.split(" via ")[0] for name in NAMES for action, _ in granted("prod", name)}
+    wanted = {action.split(" via ")[0] for name in NAMES for action, _ in granted("prod", name)} | TRACING
     assert {action for each in statements("boundary") for action in actions(each)} == wanted

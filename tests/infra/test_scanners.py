@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +74,18 @@ def test_checkov_finds_nothing_but_what_is_acknowledged_which_it_still_finds(tem
 
 @pytest.fixture
 def unacknowledged(variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
-    """What cdk-nag would say of `prod` if nothing were acknowledged: the constructs, by rule."""
+    """What cdk-nag would say of `prod`, traced and not, if nothing were acknowledged: the constructs, by rule."""
     monkeypatch.setattr("infra.checks.NAG", ())
-    with pytest.raises(RuntimeError, match="ValidationFailed"):
-        variant("prod", **EVERYTHING)
-    report = json.loads((tmp_path / "out" / "validation-report.json").read_text())
-    assert [each["pluginName"] for each in report["pluginReports"]] == ["AwsSolutions", "Serverless"]
-    violations: list[Any] = [violation for each in report["pluginReports"] for violation in each["violations"]]
-    return {
-        each["ruleName"]: {at["constructPath"].removeprefix("Parley-prod/") for at in each["violatingConstructs"]} for each in violations
-    }
+    found = defaultdict(set)
+    for tracing in (False, True):
+        with pytest.raises(RuntimeError, match="ValidationFailed"):
+            variant("prod", **EVERYTHING, tracing=tracing)
+        report = json.loads((tmp_path / "out" / "validation-report.json").read_text())
+        assert [each["pluginName"] for each in report["pluginReports"]] == ["AwsSolutions", "Serverless"]
+        violations: list[Any] = [violation for each in report["pluginReports"] for violation in each["violations"]]
+        for each in violations:
+            found[each["ruleName"]] |= {at["constructPath"].removeprefix("Parley-prod/") for at in each["violatingConstructs"]}
+    return found
 
 
 def test_cdk_nag_stops_a_synth_and_every_acknowledgement_is_still_needed(unacknowledged: dict[str, set[str]]) -> None:
