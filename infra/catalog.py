@@ -32,7 +32,7 @@ class Function:
 POSTING: Grants = {
     "messages": ("Query", "PutItem"),
     "inbox": ("BatchGetItem",),
-    "dedup": ("BatchGetItem", "PutItem", "UpdateItem"),
+    "dedup": ("GetItem", "PutItem", "UpdateItem"),
     "directory": ("GetItem", "BatchGetItem"),
 }
 MARKING: Grants = {"messages": ("Query",), "inbox": ("GetItem", "UpdateItem"), "directory": ("GetItem",)}

@@ -64,7 +64,7 @@ class Functions(Construct):
             architecture=lambda_.Architecture.ARM_64,
             memory_size=settings.endpoint_memory_mb if row.is_endpoint else settings.worker_memory_mb,
             timeout=Duration.seconds(TIMEOUT_S),
-            tracing=lambda_.Tracing.ACTIVE,
+            tracing=lambda_.Tracing.ACTIVE if settings.tracing else lambda_.Tracing.DISABLED,
             logging_format=lambda_.LoggingFormat.JSON,
             system_log_level_v2=lambda_.SystemLogLevel.WARN,
             application_log_level_v2=lambda_.ApplicationLogLevel.INFO,
@@ -83,6 +83,8 @@ class Functions(Construct):
         environment = {
             "DEDUP_WINDOW_SECONDS": str(settings.dedup_window_hours * 3600),
             "RETENTION_SECONDS": str(settings.retention_days * 86400),
+            "CONVERSATION_RATE_PER_SECOND": str(settings.conversation_rate_per_second),
+            "CONVERSATION_BURST_MESSAGES": str(settings.conversation_burst_messages),
             "MESSAGE_LIMIT_BYTES": str(settings.message_limit_bytes),
             "PARTIAL_BATCHES": str(settings.partial_batches).lower(),
         }

@@ -73,6 +73,8 @@ class Settings(BaseModel):
     retention_days: Annotated[int, Field(ge=0, le=36500)]  # 0: messages are kept for ever
     message_limit_bytes: Annotated[int, Field(ge=1, le=MAX_MESSAGE_BYTES)]
     push_limit_members: Annotated[int, Field(ge=0, le=10_000)]
+    conversation_rate_per_second: Annotated[int, Field(ge=0, le=1000)]  # messages into one conversation; 0: as many as can be appended
+    conversation_burst_messages: Annotated[int, Field(ge=0, le=10_000)]  # that may come at once beyond that rate
     throttle_rate_per_second: Rate  # of each route that is not named in throttle_routes
     throttle_burst_requests: Burst
     throttle_routes: dict[str, Throttle]  # "GET /message/unread" → its own limits
@@ -94,6 +96,7 @@ class Settings(BaseModel):
     web_acl_arn: str  # a WAF in CloudFront, which is then put in front of the API under domain_name, or none
     invokers: list[Invoker]  # who may invoke the endpoints directly, beside those of this account whose own policy lets them
     permissions_boundary: str  # a managed policy that bounds what the functions' roles may do, by its name, or none
+    tracing: bool  # by X-Ray: with its default sampling some 0.60 dollars a million messages
     partial_batches: bool  # false where the stream's poller ignores batchItemFailures, as the local one does
 
     @model_validator(mode="after")

@@ -53,11 +53,13 @@ MUTANTS = (
         "a slot is filled before it is reserved",
         "functions/messaging/posting.py",
         (
-            ("        if transaction:\n            slots = dedup.reserve(transaction, digest, slots, now_ms)\n", "        fresh = True\n"),
-            ("    slots = dedup.slots_of(found[-1]", "    fresh = False\n    slots = dedup.slots_of(found[-1]"),
+            (
+                "(dedup.reserve(transaction, digest, free, now_ms) if transaction else free)",
+                "(dedup.find(transaction, digest, now_ms) if transaction else None) or free",
+            ),
             (
                 "    return [numbers[target] for target in request.targets]",
-                "    if transaction and fresh:\n        dedup.reserve(transaction, digest, numbers, now_ms)\n"
+                "    if transaction and slots is free:\n        dedup.reserve(transaction, digest, numbers, now_ms)\n"
                 "    return [numbers[target] for target in request.targets]",
             ),
             ("relocate = partial(dedup.relocate, transaction, digest, target) if transaction else None", "relocate = None"),
@@ -151,15 +153,21 @@ MUTANTS = (
     mutant(
         "targets are checked after the reservation",
         "messaging/posting",
-        "        _require_allowed(caller.app_id, request, sender, list(zip(checks, found, strict=False)))\n"
-        "        slots = {target: tip.msg_id + 1 for target, tip in zip(targets, tips, strict=True)}\n"
-        "        if transaction:\n"
-        "            slots = dedup.reserve(transaction, digest, slots, now_ms)\n",
-        "        slots = {target: tip.msg_id + 1 for target, tip in zip(targets, tips, strict=True)}\n"
-        "        if transaction:\n"
-        "            slots = dedup.reserve(transaction, digest, slots, now_ms)\n"
-        "        _require_allowed(caller.app_id, request, sender, list(zip(checks, found, strict=False)))\n",
+        "    earlier = dedup.find(transaction, digest, now_ms) if transaction and refusal else None\n"
+        "    if refusal and earlier is None:\n"
+        "        raise refusal\n",
+        "    free = {target: tip.msg_id + 1 for target, tip in zip(targets, tips, strict=True)}\n"
+        "    earlier = dedup.reserve(transaction, digest, free, now_ms) if transaction else None\n"
+        "    if refusal and (not earlier or earlier == free):\n"
+        "        raise refusal\n",
         "endpoints/test_send.py::test_a_refused_request_does_not_use_up_its_transaction_id",
+    ),
+    mutant(
+        "what was reserved is not carried out once it would be refused",
+        "messaging/posting",
+        "dedup.find(transaction, digest, now_ms) if transaction and refusal else None",
+        "None",
+        "endpoints/test_send.py::test_a_repeat_gets_the_first_reply_also_after_leaving_the_group",
     ),
     mutant(
         "a message may be earlier on the clock than the one before it",

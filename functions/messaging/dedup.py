@@ -15,11 +15,12 @@ def ref(request: str) -> store.Ref:
     return settings().dedup_table, {"dedup_key": request}
 
 
-def slots_of(record: store.Item | None, digest: str, now_ms: int) -> Slots | None:
+def find(request: str, digest: str, now_ms: int) -> Slots | None:
     """The slots of an earlier attempt at the same request; None where there was none within the window.
 
     ApiError TRANSACTION_ID_REUSED where the earlier request asked for something else.
     """
+    record = store.get(ref(request))
     if not record or record[keys.EXPIRES_AT] * 1000 <= now_ms:
         return None
     return _claimed(record, digest)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from messaging import inbox, keys, store
+from messaging import inbox, keys, rules, store
 from messaging.errors import ApiError, Code
 from messaging.keys import Conversation
 from messaging.models import Message
@@ -15,10 +15,12 @@ IN_FLIGHT_S = 60  # longer than any function runs: no message expires under an a
 
 
 class Tip(NamedTuple):
-    """The newest message of a conversation: its number and when it was sent (ms); 0 and 0 before the first."""
+    """The newest message of a conversation: its number, when it was sent, and until when it keeps the conversation busy (ms); 0s before
+    the first."""
 
     msg_id: int
     sent_at: int
+    busy_until: int = 0
 
 
 NOTHING = Tip(0, 0)
@@ -33,14 +35,25 @@ def tip(conversation: Conversation, now_ms: int) -> Tip:
         TableName=settings().messages_table,
         KeyConditionExpression="conversation = :c",
         ExpressionAttributeValues=store.pack({":c": conversation.key}),
-        ProjectionExpression="msg_id, sent_at",
+        ProjectionExpression="msg_id, sent_at, busy_until",
         ScanIndexForward=False,
         Limit=1,
     )
-    newest = Tip(items[0]["msg_id"], items[0]["sent_at"]) if items else NOTHING
+    newest = _tip(items[0]) if items else NOTHING
     if settings().retention_s and (not items or expired(newest.sent_at, now_ms)):
         return max(newest, Tip(*inbox.highest(conversation)))
     return newest
+
+
+def _tip(item: store.Item) -> Tip:
+    sent_at = item["sent_at"]
+    return Tip(item["msg_id"], sent_at, item.get("busy_until", rules.busy_until(0, sent_at, settings().conversation_rate_per_s)))
+
+
+def overfull(newest: Tip, now_ms: int) -> bool:
+    """Whether the conversation is ahead of its rate by more than a burst: one message more would only feed the storm."""
+    rate, burst = settings().conversation_rate_per_s, settings().conversation_burst
+    return rules.overfull(newest.busy_until, now_ms, rate, burst)
 
 
 def append(message: Message, newest: Tip, relocate: Callable[[int, int], int] | None = None) -> int:
@@ -50,11 +63,14 @@ def append(message: Message, newest: Tip, relocate: Callable[[int, int], int] | 
     (an earlier attempt, or a repeat by the SDK after a lost reply) counts as done. ApiError TOO_MANY_REQUESTS when others keep
     winning the race: nothing was written then, and repeating the request is safe.
     """
-    conversation, slot = keys.parse(message.conversation), message.msg_id
+    conversation, slot, rate = keys.parse(message.conversation), message.msg_id, settings().conversation_rate_per_s
     for attempt in range(1, APPEND_ATTEMPTS + 1):
         # Later in the log is never earlier on the clock, whatever the clocks of two containers say.
         sent_at = max(message.sent_at, newest.sent_at)
-        item = message.model_copy(update={"msg_id": slot, "sent_at": sent_at, "expires_at": _expiry(sent_at)})
+        busy_until = rules.busy_until(newest.busy_until, sent_at, rate)
+        ahead = busy_until > rules.busy_until(0, sent_at, rate)
+        changes = {"msg_id": slot, "sent_at": sent_at, "expires_at": _expiry(sent_at), "busy_until": busy_until if ahead else None}
+        item = message.model_copy(update=changes)
         outcome = store.attempt(
             store.dynamodb().put_item,
             TableName=settings().messages_table,
@@ -65,6 +81,8 @@ def append(message: Message, newest: Tip, relocate: Callable[[int, int], int] | 
             return slot
         store.backoff(attempt)
         newest = tip(conversation, message.sent_at)
+        if overfull(newest, message.sent_at):
+            break
         slot = relocate(slot, newest.msg_id + 1) if relocate else newest.msg_id + 1
     raise ApiError(Code.TOO_MANY_REQUESTS, "too many messages into this conversation at once, send again")
 

@@ -173,6 +173,7 @@ class Message(Stored):
     attachment: str | None = None
     config: str | None = None
     ext: str | None = None
+    busy_until: int | None = None  # ms; only where the conversation is ahead of its rate: until when it would take it to catch up
     expires_at: int | None = None  # s, the table's TTL
 
     @property

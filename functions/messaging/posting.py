@@ -1,7 +1,7 @@
 """Sending, to users and to groups: what send and notify have in common. The promise: stored once, in order, or refused as a whole.
 
-Round trips to the store: the checks, the Dedup record and the newest numbers side by side; the reservation, where there is a
-`transaction_id`; the messages. So two, or three, whatever the number of targets or the size of a group.
+Round trips to the store: the checks and the newest numbers side by side; the reservation, where there is a `transaction_id`; the
+messages. So two, or three, whatever the number of targets or the size of a group.
 """
 
 import uuid
@@ -34,17 +34,16 @@ def post(caller: Caller, request: SendRequest, operation: Literal["send", "notif
     digest = rules.digest(meaning) if transaction else ""
 
     checks = _checks(caller, request.type, sender, targets)
-    record = [dedup.ref(transaction)] if transaction else []
-    reads: list[Any] = [partial(store.get_many, [*(check.ref for check in checks), *record])]
-    reads += [partial(log.tip, conversation, now_ms) for conversation in logs]
-    found, *tips = store.parallel(reads)
+    reads: list[Any] = [partial(store.get_many, [check.ref for check in checks])]
+    found, *tips = store.parallel(reads + [partial(log.tip, conversation, now_ms) for conversation in logs])
 
-    slots = dedup.slots_of(found[-1], digest, now_ms) if transaction else None
-    if slots is None:
-        _require_allowed(caller.app_id, request, sender, list(zip(checks, found, strict=False)))
-        slots = {target: tip.msg_id + 1 for target, tip in zip(targets, tips, strict=True)}
-        if transaction:
-            slots = dedup.reserve(transaction, digest, slots, now_ms)
+    refusal = _refusal(caller.app_id, request, sender, list(zip(checks, found, strict=True))) or _storm(targets, tips, now_ms)
+    # What was reserved when it was allowed is carried out, and answered the same.
+    earlier = dedup.find(transaction, digest, now_ms) if transaction and refusal else None
+    if refusal and earlier is None:
+        raise refusal
+    free = {target: tip.msg_id + 1 for target, tip in zip(targets, tips, strict=True)}
+    slots = earlier or (dedup.reserve(transaction, digest, free, now_ms) if transaction else free)
 
     written_by = transaction or uuid.uuid4().hex
     appends = []
@@ -93,21 +92,29 @@ def _checks(caller: Caller, type_: int, sender: int, targets: list[int]) -> list
     return checks
 
 
-def _require_allowed(app_id: str, request: SendRequest, sender: int, checked: list[tuple[_Check, store.Item | None]]) -> None:
-    """ApiError naming every id that stands in the way: UNKNOWN_USER, UNKNOWN_GROUP, NOT_A_MEMBER."""
+def _refusal(app_id: str, request: SendRequest, sender: int, checked: list[tuple[_Check, store.Item | None]]) -> ApiError | None:
+    """Names every id that stands in the way: UNKNOWN_USER, UNKNOWN_GROUP, NOT_A_MEMBER."""
     failed = [check for check, item in checked if not check.passed(item)]
     if not failed:
-        return
+        return None
     numbers = [check.number for check in failed]
     if failed[0].must_be == "actor":
-        raise directory.missing("user", "from_user_id" if numbers[0] == request.from_user_id else "user_id", numbers[:1])
+        return directory.missing("user", "from_user_id" if numbers[0] == request.from_user_id else "user_id", numbers[:1])
     if request.type == USERS:
-        raise directory.missing("user", "targets", numbers)
+        return directory.missing("user", "targets", numbers)
     profiles = store.get_many([directory.ref(app_id, number) for number in numbers])
     unknown = [number for number, item in zip(numbers, profiles, strict=True) if not item or item["what"] != "group"]
     if unknown:
-        raise directory.missing("group", "targets", unknown)
-    raise ApiError(Code.NOT_A_MEMBER, f"targets: user {sender} is not in group {', '.join(map(str, numbers))}")
+        return directory.missing("group", "targets", unknown)
+    return ApiError(Code.NOT_A_MEMBER, f"targets: user {sender} is not in group {', '.join(map(str, numbers))}")
+
+
+def _storm(targets: list[int], tips: list[log.Tip], now_ms: int) -> ApiError | None:
+    """Names every target whose conversation is ahead of its rate: TOO_MANY_REQUESTS."""
+    busy = [target for target, tip in zip(targets, tips, strict=True) if log.overfull(tip, now_ms)]
+    if not busy:
+        return None
+    return ApiError(Code.TOO_MANY_REQUESTS, f"targets: too many messages a second to {', '.join(map(str, busy))}, send again")
 
 
 def _conversation(app_id: str, type_: int, sender: int, target: int) -> Conversation:

@@ -88,6 +88,16 @@ def marks_of(row: Mapping[str, object]) -> Marks:
     return replace(Marks(), **{f.name: row[f.name] for f in fields(Marks) if f.name in row})  # type: ignore[arg-type]
 
 
+def busy_until(before: int, sent_at: int, rate_per_s: int) -> int:
+    """Until when (ms) a message sent at `sent_at` keeps a conversation busy that was so until `before`: the generic cell rate algorithm."""
+    return max(before, sent_at) + (1000 // rate_per_s if rate_per_s else 0)
+
+
+def overfull(busy_until: int, now_ms: int, rate_per_s: int, burst: int) -> bool:
+    """Whether a conversation has been sent more than `burst` messages beyond `rate_per_s` (0: there is no limit)."""
+    return rate_per_s > 0 and busy_until - now_ms > burst * (1000 // rate_per_s)
+
+
 def digest(what: Mapping[str, object]) -> str:
     """Of a request's meaning: equal exactly for requests that ask for the same."""
     return hashlib.sha256(json.dumps(what, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

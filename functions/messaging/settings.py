@@ -18,6 +18,8 @@ class Settings:
     dedup_window_s: int
     retention_s: int  # 0: messages are kept for ever
     message_limit_bytes: int
+    conversation_rate_per_s: int  # messages into one conversation; 0: as many as can be appended
+    conversation_burst: int  # messages that may come at once beyond that rate
     push_limit_members: int  # a group with more members is read by its head, not written member by member
     partial_batches: bool  # whether the stream's event source mapping honours batchItemFailures
 
@@ -35,6 +37,8 @@ def settings() -> Settings:
         dedup_window_s=int(env("DEDUP_WINDOW_SECONDS", "86400")),
         retention_s=int(env("RETENTION_SECONDS", "0")),
         message_limit_bytes=int(env("MESSAGE_LIMIT_BYTES", "32768")),
+        conversation_rate_per_s=int(env("CONVERSATION_RATE_PER_SECOND", "0")),
+        conversation_burst=int(env("CONVERSATION_BURST_MESSAGES", "0")),
         push_limit_members=int(env("PUSH_LIMIT_MEMBERS", "500")),
         partial_batches=env("PARTIAL_BATCHES", "true") == "true",
     )

@@ -9,6 +9,7 @@ import pytest
 
 from infra.catalog import WITH_RETENTION
 from messaging import log, store
+from messaging.errors import Code
 from tests import world as worlds
 from tests.infra.template import ENDPOINTS, NAMES, ROWS
 from tests.world import Call, World
@@ -63,12 +64,16 @@ def _post(world: World, watch: Watch, path: str, token: str, **body: Any) -> Non
 
 
 def _posting(world: World, watch: Watch, path: str, role: Callable[[int], str]) -> None:
-    """Send and notify do the same calls: plain, idempotent, to a group, and with a reservation that somebody else's message took."""
+    """Send and notify do the same calls: plain, idempotent, to a group, refused after a look at what was reserved, and with a reservation
+    that somebody else's message took."""
     alice, bob = world.user("alice"), world.user("bob")
     group, token = world.group(alice, bob), role(alice)
     _post(world, watch, path, token, targets=[bob], from_user_id=alice)
     _post(world, watch, path, token, targets=[bob], from_user_id=alice, transaction_id=1)
     _post(world, watch, path, token, targets=[group], type=2, from_user_id=alice)
+    with watch():
+        refused = world.call("POST", path, token, body={"type": 1, "targets": [group], "content": "hello", "transaction_id": 3})
+    assert refused["code"] == Code.UNKNOWN_USER
     crash, append = True, log.append
 
     def append_or_die(*arguments: Any) -> int:
