@@ -5,10 +5,12 @@ world.drain()                            # stream → deliver → queue → fano
 world.num(bob, alice)                    # the unread number that the API tells
 """
 
+import gzip
 import importlib
 import json
 import os
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,7 +90,11 @@ class World:
 
     # --- calls
 
-    def http(
+    def http(self, verb: str, path: str, token: str | None, **request: Any) -> dict[str, Any]:
+        """The same, its body as a client reads it."""
+        return inflated(self.reply(verb, path, token, **request))
+
+    def reply(
         self,
         verb: str,
         path: str,
@@ -120,7 +126,6 @@ class World:
             event["body"] = raw if raw is not None else json.dumps(body)
         event["isBase64Encoded"] = base64
         reply = _handler(f"endpoints.{name}")(event, Context())
-        assert set(reply) == {"statusCode", "headers", "body"}
         assert reply["headers"]["cache-control"] == "no-store"
         return reply
 
@@ -287,6 +292,17 @@ def create() -> World:
     os.environ["FANOUT_QUEUE_URL"] = boto3.client("sqs").create_queue(QueueName="Fanout")["QueueUrl"]
     os.environ["TOKEN_SECRET"] = boto3.client("secretsmanager").create_secret(Name="TokenKeys", SecretString=json.dumps(world.keys))["ARN"]
     return world
+
+
+def inflated(reply: dict[str, Any]) -> dict[str, Any]:
+    """A gateway reply as a client reads it."""
+    if reply.get("isBase64Encoded"):
+        headers = {name: value for name, value in reply["headers"].items() if name != "content-encoding"}
+        assert reply["headers"] == headers | {"content-encoding": "gzip"}
+        body = gzip.decompress(b64decode(reply["body"])).decode()
+        reply = {"statusCode": reply["statusCode"], "headers": headers, "body": body}
+    assert set(reply) == {"statusCode", "headers", "body"}
+    return reply
 
 
 def cold() -> None:

@@ -9,4 +9,5 @@ def test_a_reply_is_json_that_nobody_guesses_at_keeps_or_gets_without_tls() -> N
         "cache-control": "no-store",
         "strict-transport-security": "max-age=31536000",
         "x-content-type-options": "nosniff",
+        "vary": "accept-encoding",
     }
