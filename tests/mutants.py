@@ -170,6 +170,20 @@ MUTANTS = (
         "endpoints/test_send.py::test_a_repeat_gets_the_first_reply_also_after_leaving_the_group",
     ),
     mutant(
+        "how busy a conversation is, is forgotten with every message",
+        "messaging/log",
+        '"busy_until": busy_until if ahead else None}',
+        '"busy_until": None}',
+        "endpoints/test_pace.py::test_a_burst_is_taken_and_what_exceeds_it_is_refused",
+    ),
+    mutant(
+        "a conversation saves up the rate that it has not used",
+        "messaging/rules",
+        "return max(before, sent_at) + (1000 // rate_per_s if rate_per_s else 0)",
+        "return (before or sent_at) + (1000 // rate_per_s if rate_per_s else 0)",
+        "endpoints/test_pace.py::test_a_conversation_at_rest_takes_a_burst_again_and_no_more",
+    ),
+    mutant(
         "a message may be earlier on the clock than the one before it",
         "messaging/log",
         "sent_at = max(message.sent_at, newest.sent_at)",

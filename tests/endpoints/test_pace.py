@@ -66,9 +66,9 @@ def test_within_the_rate_nothing_is_refused_and_no_message_carries_anything(fast
     assert not any("busy_until" in row for row in fast.rows("Messages"))
 
 
-def test_a_conversation_at_rest_takes_a_burst_again(fast: FastWorld) -> None:
+def test_a_conversation_at_rest_takes_a_burst_again_and_no_more(fast: FastWorld) -> None:
     codes(fast, AT_ONCE + 1)
-    fast.now_ms += AT_ONCE * INTERVAL_MS
+    fast.now_ms += 10 * AT_ONCE * INTERVAL_MS
     assert codes(fast, AT_ONCE + 1) == [200] * AT_ONCE + [50004]
 
 
