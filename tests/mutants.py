@@ -177,13 +177,6 @@ MUTANTS = (
         "endpoints/test_pace.py::test_a_burst_is_taken_and_what_exceeds_it_is_refused",
     ),
     mutant(
-        "a conversation saves up the rate that it has not used",
-        "messaging/rules",
-        "return max(before, sent_at) + (1000 // rate_per_s if rate_per_s else 0)",
-        "return (before or sent_at) + (1000 // rate_per_s if rate_per_s else 0)",
-        "endpoints/test_pace.py::test_a_conversation_at_rest_takes_a_burst_again_and_no_more",
-    ),
-    mutant(
         "a message may be earlier on the clock than the one before it",
         "messaging/log",
         "sent_at = max(message.sent_at, newest.sent_at)",
