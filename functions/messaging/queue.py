@@ -22,6 +22,9 @@ def _sqs() -> "SQSClient":
     return boto3.client("sqs", config=store.CONFIG)
 
 
+store.at_start(_sqs)
+
+
 def enqueue(app_id: str, jobs: list[FanoutJob]) -> None:
     """Queues every job; ApiError STORE_FAILED where SQS keeps refusing one. Queueing a job twice is harmless."""
     for at in range(0, len(jobs), SQS_BATCH):

@@ -1,5 +1,6 @@
 """How we talk to DynamoDB: one client per container, plain Python values, conditional writes that say what was there."""
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,9 +46,18 @@ THROTTLES = {
 }
 
 
+def at_start(make_client: Callable[[], object]) -> None:
+    """Makes a client while Lambda starts the container: that has a whole core for it, a request at 512 MB less than a third of one."""
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        make_client()
+
+
 @cache
 def dynamodb() -> "DynamoDBClient":
     return boto3.client("dynamodb", config=CONFIG)
+
+
+at_start(dynamodb)
 
 
 @cache

@@ -34,6 +34,9 @@ def _secrets() -> "SecretsManagerClient":
     return boto3.client("secretsmanager", config=store.CONFIG)
 
 
+store.at_start(_secrets)
+
+
 def keyring(afresh: bool = False) -> dict[str, str]:
     """The secret's content, at most `CACHE_S` old; ApiError STORE_FAILED where it cannot be had: no keys, no entry."""
     if afresh:
