@@ -24,6 +24,7 @@ CONFIG = Config(
     read_timeout=3,  # seconds; two calls in a row that time out to the last still end before the function's own timeout
     retries={"mode": "standard", "total_max_attempts": CALLS},
     max_pool_connections=32,
+    user_agent="parley",  # the SDK builds its own anew for each call: a quarter of a call's CPU
 )
 PARALLEL = 16  # threads for independent calls; one Lambda CPU keeps about that many calls in flight
 BATCH_GET = 100  # keys per BatchGetItem, AWS limit
