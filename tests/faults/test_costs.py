@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from messaging import directory, keys, rules, settings, store
+from messaging import directory, keys, rules, settings, store, tokens
 from tests.faults.conftest import Client
 from tests.world import Call, World, depth
 
@@ -16,8 +16,9 @@ BATCH_WRITE = 25  # items per BatchWriteItem, AWS limit
 
 @pytest.fixture(autouse=True)
 def _warm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container that has served before, and whose memory of the app does not end within the test."""
-    monkeypatch.setattr(directory, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    """A container that has served before, and whose memory of the app and the keys does not end within the test."""
+    for module in (directory, tokens):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 0.0))
     world.unread(directory.ADMINISTRATOR_ID)
 
 
