@@ -41,6 +41,7 @@ BATCH = 10  # histories from one seed: of more, hypothesis makes most by copying
 OTHER = "other"
 DAY_MS = 86_400_000
 RETENTION_S = 2 * 86_400
+RETENTION, RATE, BURST = "RETENTION_SECONDS", "CONVERSATION_RATE_PER_SECOND", "CONVERSATION_BURST_MESSAGES"
 TRIES = 3  # deliveries that fail before a record or a job is set aside
 ARRIVALS = 3  # deliveries of one record or job at most
 PAGES = (1, 2, 3, 4, 5, 6, 7, 100)  # limits
@@ -218,7 +219,8 @@ class Machine(RuleBasedStateMachine):
         self.world.injector, self.world.backwards = None, False
         self.world.caught.clear()
         self.world.broken.clear()
-        self.model = Model(USERS, GROUPS, DAY_MS, int(self.environment.get("RETENTION_SECONDS", "0")), self.world.now_ms)
+        retention_s, rate, burst = (int(self.environment.get(name, "0")) for name in (RETENTION, RATE, BURST))
+        self.model = Model(USERS, GROUPS, DAY_MS, retention_s, self.world.now_ms, rate, burst)
         for app, members in MEMBERS.items():
             for group, users in members.items():
                 self.model.seen |= {(user, Chat(app, "group", (group,))): Seen() for user in users}
@@ -781,7 +783,7 @@ class Plain(Machine):
 class Retention(Machine):
     """Messages are kept for two days."""
 
-    environment: ClassVar = {"RETENTION_SECONDS": str(RETENTION_S)}
+    environment: ClassVar = {RETENTION: str(RETENTION_S)}
 
 
 class Heads(Machine):
@@ -790,13 +792,19 @@ class Heads(Machine):
     environment: ClassVar = {"PUSH_LIMIT_MEMBERS": "2"}
 
 
+class Paced(Machine):
+    """A conversation takes a message a second, and two at once."""
+
+    environment: ClassVar = {RATE: "1", BURST: "1"}
+
+
 class Pages(Machine):
     """Queries come in pages of two."""
 
     page_items: ClassVar = 2
 
 
-KINDS = (Plain, Retention, Heads, Pages)
+KINDS = (Plain, Retention, Heads, Paced, Pages)
 
 
 class Stage(NamedTuple):

@@ -15,7 +15,7 @@ from messaging.errors import Code
 TEXT, IMAGE, COMMAND = 0, 1, 6
 TYPES = {TEXT: "TEXT", IMAGE: "IMAGE", COMMAND: "COMMAND"}
 IN_FLIGHT_S = 60  # what a message is kept beyond its retention
-UNSURE = {Code.STORE_FAILED, None}  # these may have been done, or not; None: nobody answered
+UNSURE = {Code.STORE_FAILED, Code.TOO_MANY_REQUESTS, None}  # these may have been done, or not; None: nobody answered
 
 
 class Chat(NamedTuple):
@@ -112,6 +112,8 @@ class Model:
     window_ms: int
     retention_s: int
     now: int  # ms
+    rate_per_s: int = 0  # messages into one conversation; 0: there is no limit
+    burst: int = 0
     logs: dict[Chat, list[Sent]] = field(default_factory=lambda: defaultdict(list))
     seen: dict[tuple[int, Chat], Seen] = field(default_factory=dict)
     requests: dict[str, Request] = field(default_factory=dict)  # by content
@@ -142,6 +144,23 @@ class Model:
 
     def refusal(self, request: Request) -> Code:
         """What a request is told that nobody remembers; OK where nothing stands in its way."""
+        forbidden = self._forbidden(request)
+        return Code.TOO_MANY_REQUESTS if forbidden == Code.OK and self._storm(request) else forbidden
+
+    def _storm(self, request: Request) -> bool:
+        """Whether a target's messages would need more time than has passed, by more than a burst, one after the other at the rate."""
+        if not self.rate_per_s:
+            return False
+        each = 1000 // self.rate_per_s
+        for chat in map(request.chat, request.targets):
+            done = 0
+            for sent in self.logs[chat]:
+                done = max(done, sent.at) + each
+            if done - self.now > self.burst * each:
+                return True
+        return False
+
+    def _forbidden(self, request: Request) -> Code:
         app, sender, targets = request.app, request.sender, request.targets
         if sender and sender not in self.users[app]:
             return Code.UNKNOWN_USER
@@ -158,7 +177,9 @@ class Model:
             return {self.refusal(request)}
         if known.request is not request:
             return {Code.TRANSACTION_ID_REUSED}
-        return {Code.OK} if known.sure else {Code.OK, self.refusal(request)}
+        refusal = self.refusal(request)
+        # What is remembered is carried out; into a slot that somebody else has taken, not in a storm.
+        return {Code.OK, refusal} if not known.sure or refusal == Code.TOO_MANY_REQUESTS else {Code.OK}
 
     def remembered(self, request: Request) -> Transaction | None:
         known = self.transactions.get(request.key)
