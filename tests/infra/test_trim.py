@@ -232,6 +232,14 @@ def test_every_region_keeps_its_endpoints(service: str) -> None:
     assert trimmed == whole
 
 
+@each_service
+def test_every_region_of_a_service_is_still_known(service: str) -> None:
+    partitions = Session().get_available_partitions()
+    trimmed, whole = both(lambda where: {name: session(where).get_available_regions(service, name) for name in partitions})
+    assert len(whole["aws"]) > 20
+    assert trimmed == whole
+
+
 def endpoints(service: str, region: str, where: Path) -> list[str | None]:
     """Of the plain, the FIPS and the dual-stack variant; None where the partition has none."""
     found: list[str | None] = []
