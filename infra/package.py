@@ -5,6 +5,7 @@ bytecode is `unchecked-hash`: a zip that resets file dates does not make it stal
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
+from infra import trim
 from infra.settings import ROOT
 
 LAMBDA_PYTHON = "3.13"
@@ -20,8 +22,6 @@ LAMBDA_PLATFORM = "aarch64-manylinux_2_28"  # Amazon Linux 2023 on arm64
 BUILD = ROOT / ".local" / "build"
 FUNCTIONS = ROOT / "functions"
 UV = str(Path(sys.executable).parent / "uv")
-SERVICES = ("dynamodb", "secretsmanager", "sqs")  # of the 400 that botocore has data for, those that we call
-BOTOCORE_DATA = ("_retry.json", "endpoints.json", "partitions.json", "sdk-default-configuration.json")
 
 Target = Literal["aws", "local"]
 
@@ -36,9 +36,10 @@ def layer(target: Target) -> Path:
         python = ["--python-version", LAMBDA_PYTHON, "--python-platform", LAMBDA_PLATFORM]
         if target == "local":
             python = ["--python", sys.executable]
-        install = ["pip", "install", "--no-deps", "--only-binary", ":all:", "--target", str(packages), *python, "--requirements", "-"]
-        _uv(*install, stdin=requirements)
-        _prune(packages)
+        # Copied, since files that are linked to uv's cache must not be changed.
+        install = ["pip", "install", "--link-mode", "copy", "--no-deps", "--only-binary", ":all:", "--target", str(packages), *python]
+        _uv(*install, "--requirements", "-", stdin=requirements)
+        trim.trim(packages)
         _compile(packages, target, "/opt/python")
         _publish(making, where)
     if not sbom(where).exists():
@@ -71,7 +72,8 @@ def asset(target: Target) -> Path:
 
 def _builder(target: Target) -> tuple[str, ...]:
     """What else than the sources decides what is built."""
-    return target, sys.version, str(_lambda_python()), Path(__file__).read_text()
+    how = (Path(__file__).read_text(), Path(trim.__file__).read_text(), str(sorted(map(sorted, trim.OPERATIONS.values()))))
+    return target, sys.version, str(_lambda_python()), *how
 
 
 def _made(folder: Path) -> Path:
@@ -94,15 +96,6 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _prune(packages: Path) -> None:
-    """Drops what no function reads: service data, examples, scripts."""
-    for folder in (packages / "botocore" / "data").iterdir():
-        if folder.name not in SERVICES + BOTOCORE_DATA:
-            shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
-    for spare in (packages / "bin", packages / "boto3" / "examples", packages / "boto3" / "data"):
-        shutil.rmtree(spare, ignore_errors=True)
-
-
 def _compile(folder: Path, target: Target, deployed_at: str) -> None:
     """Compiles with the Python that will run it; where that one is not on this machine, Lambda compiles at every cold start."""
     python = sys.executable if target == "local" else _lambda_python()
@@ -116,10 +109,17 @@ def _compile(folder: Path, target: Target, deployed_at: str) -> None:
 def _lambda_python() -> str | None:
     if sys.version.startswith(LAMBDA_PYTHON):
         return sys.executable
-    found = subprocess.run([UV, "python", "find", LAMBDA_PYTHON], capture_output=True, text=True, check=False)
-    if found.returncode == 0:
-        return found.stdout.strip()
-    print(f"note: no Python {LAMBDA_PYTHON} on this machine, uploads to AWS get no bytecode and start slower", file=sys.stderr)
+    # pyenv shows only what it was told to; its variable has no meaning elsewhere.
+    for environment in ({}, {"PYENV_VERSION": LAMBDA_PYTHON}):
+        find = [UV, "python", "find", LAMBDA_PYTHON]
+        found = subprocess.run(find, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+        if found.returncode == 0:
+            return found.stdout.strip()
+    print(
+        f"note: no Python {LAMBDA_PYTHON} on this machine, uploads to AWS get no bytecode and start slower;"
+        f" `uv python install {LAMBDA_PYTHON}` gets one",
+        file=sys.stderr,
+    )
     return None
 
 
