@@ -2,7 +2,7 @@
 
 Their JSON protocols over keep-alive HTTP/1.1, with or without TLS, answered from plain dicts (`tests.fast_aws`) that hold two apps, their
 users, a group and some messages. Beside AWS's operations: `Stub.Restore` (everything as in the beginning), `Stub.Calls` (the operations
-since then) and `Stub.Delay` (`{"ms": 5}`: how long an answer is kept back).
+since then) and `Stub.Delay` (`{"ms": 5}`: how long an answer is kept back), without TLS on a port of their own.
 
 python -m ops.bench.stub [--tls]     says on stdout where it listens, and ends when its stdin does
 """
@@ -13,6 +13,7 @@ import http.client
 import ipaddress
 import json
 import re
+import selectors
 import ssl
 import subprocess
 import sys
@@ -188,6 +189,7 @@ class Stub:
     """A running stub, from the outside."""
 
     port: int
+    control: int  # the port for what is not AWS's
     bundle: Path | None  # what a client checks its certificate against; None: no TLS
 
     @property
@@ -199,21 +201,18 @@ class Stub:
 
     def restore(self) -> None:
         """Everything as in the beginning, no calls."""
-        self._control("Restore")
+        self._ask("Restore")
 
     def calls(self) -> list[str]:
         """The operations since it was restored."""
-        return list(self._control("Calls"))
+        return list(self._ask("Calls"))
 
     def delay(self, ms: float) -> None:
         """From now on, every answer is kept back until `ms` after its request came."""
-        self._control("Delay", ms=ms)
+        self._ask("Delay", ms=ms)
 
-    def _control(self, operation: str, **request: float) -> Any:
-        context = ssl.create_default_context(cafile=self.bundle) if self.bundle else None
-        connection = (
-            http.client.HTTPSConnection(HOST, self.port, context=context) if context else http.client.HTTPConnection(HOST, self.port)
-        )
+    def _ask(self, operation: str, **request: float) -> Any:
+        connection = http.client.HTTPConnection(HOST, self.control)
         try:
             connection.request("POST", "/", json.dumps(request), {"X-Amz-Target": f"{CONTROL}.{operation}"})
             return json.load(connection.getresponse())
@@ -229,8 +228,8 @@ def running(tls: bool) -> Iterator[Stub]:
         told = process.stdout.readline() if process.stdout else ""
         if not told:
             raise RuntimeError("the stub did not start; see above")
-        port, bundle = json.loads(told)
-        yield Stub(port, Path(bundle) if bundle else None)
+        port, control, bundle = json.loads(told)
+        yield Stub(port, control, Path(bundle) if bundle else None)
 
 
 def _certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
@@ -262,16 +261,23 @@ def _certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
 
 async def _serve(answers: Answers, context: ssl.SSLContext | None, bundle: Path | None) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(answers), HOST, 0, ssl=context)
-    print(json.dumps([server.sockets[0].getsockname()[1], str(bundle) if bundle else None]), flush=True)
+    servers = [await loop.create_server(lambda: Connection(answers), HOST, 0, ssl=tls) for tls in (context, None)]
+    ports = [server.sockets[0].getsockname()[1] for server in servers]
+    print(json.dumps([*ports, str(bundle) if bundle else None]), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
-    server.close()
+    for server in servers:
+        server.close()
+
+
+def _precise_loop() -> asyncio.AbstractEventLoop:
+    """`select` waits to the microsecond; asyncio's usual `epoll` to the next millisecond, a fifth of the delay."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, filled() as aws:
+    with tempfile.TemporaryDirectory() as folder, filled() as aws, asyncio.Runner(loop_factory=_precise_loop) as runner:
         context, bundle = _certificate(Path(folder)) if "--tls" in sys.argv else (None, None)
-        asyncio.run(_serve(Answers(aws), context, bundle))
+        runner.run(_serve(Answers(aws), context, bundle))
 
 
 if __name__ == "__main__":

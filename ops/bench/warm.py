@@ -43,7 +43,7 @@ def measure(progress: Progress) -> Part:
     """CPU of one warm request of every endpoint, as ratios to a bare function and to a raw HTTP client."""
     figures: list[Figure] = []
     # In a process of its own: nothing of the benchmark's is on its heap, and its environment is a function's.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_quieten) as process:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=quieten) as process:
         for name in ENDPOINTS:
             doing = f"warm CPU of {name} outside AWS calls"
             figures += _outside(name, while_waiting(process.submit(outside_calls, name), progress, doing))
@@ -73,7 +73,7 @@ def _with(name: str, cpu: dict[str, list[float]]) -> Figure:
     return Figure(f"Warm CPU of {name} with AWS calls, to a raw HTTP client making them", ours / raw, "×", note=note)
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Log lines are written, to nowhere. The file is exchanged below Python: a logger keeps the stream that it found."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
@@ -91,12 +91,12 @@ def with_calls(name: str, aws: stub.Stub) -> dict[str, list[float]]:
     """The same of `handler` and `raw`, AWS calls included: they go to the stub."""
     from tests.world import forget_caches
 
-    _become_a_function(aws.environment)
+    become_a_function(aws.environment)
     forget_caches()
     smallest._connections.clear()
     smallest._cached.clear()
     event = stub.event(name)
-    variants = {"handler": partial(_handler(name), event, Context), "raw": partial(getattr(smallest, name), event, Context)}
+    variants = {"handler": partial(handler_of(name), event, Context), "raw": partial(getattr(smallest, name), event, Context)}
     return _taken(variants, lambda: 0.0, aws.restore)
 
 
@@ -106,12 +106,12 @@ class Context:
     aws_request_id = "11111111-2222-3333-4444-555555555555"
 
 
-def _handler(name: str) -> Callable[[Any, Any], Any]:
+def handler_of(name: str) -> Callable[[Any, Any], Any]:
     handler: Callable[[Any, Any], Any] = importlib.import_module(f"endpoints.{name}").handler
     return handler
 
 
-def _become_a_function(environment: dict[str, str]) -> None:
+def become_a_function(environment: dict[str, str]) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(environment)
@@ -125,7 +125,7 @@ def _answered_at_once() -> Iterator[tuple[Callable[[], float], Callable[[], None
 
     with stub.filled() as aws:
         beginning = aws.snapshot()
-    _become_a_function(stub.ENVIRONMENT)
+    become_a_function(stub.ENVIRONMENT)
     forget_caches()
     spent: list[float] = []
 
@@ -145,7 +145,7 @@ def _variants(name: str) -> Variants:
     from messaging import models, tokens
     from messaging.telemetry import logger
 
-    event, handler = stub.event(name), _handler(name)
+    event, handler = stub.event(name), handler_of(name)
     envelope = json.loads(handler(event, Context)["body"])
     validated: dict[str, type[models.Wire]] = {
         "send": models.SendRequest,
@@ -213,7 +213,7 @@ def profile(name: str) -> None:
 
 def main() -> None:
     if "--profile" in sys.argv:
-        _quieten()
+        quieten()
         profile(sys.argv[-1] if sys.argv[-1] in ENDPOINTS else "send")
         return
     for figure in measure(lambda doing: print(f"\r\033[K{doing}", end="", file=sys.stderr, flush=True)).figures:
