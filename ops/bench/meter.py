@@ -27,7 +27,7 @@ LIST_BYTES, ELEMENT_BYTES = 3, 1  # of a list or map, and for each element of it
 SHAPES = ("FilterExpression", "ProjectionExpression", "Select")  # of a query: what it returns, not what it reads
 REFUSED = ("ConditionalCheckFailedException", "TransactionCanceledException")
 
-Request = Mapping[str, Any]
+Request = dict[str, Any]
 Ask = Callable[[str, Request], Any]  # operation, request → the store's reply
 Value = Mapping[str, Any]  # as DynamoDB writes it: {"S": "text"}
 Item = Mapping[str, Value]
