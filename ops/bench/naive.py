@@ -60,10 +60,10 @@ class Naive:
 
     def __init__(self, doing: Doing) -> None:
         self._doing = doing
-        self._aws = FastAws({}, SCHEMAS)
+        self.aws = FastAws({}, SCHEMAS)
         self._dynamodb = boto3.client("dynamodb")
         tables = {name: meter.Table((table.partition, *(table.sort or ())[:1])) for name, table in SCHEMAS.items()}
-        self._meter = Meter(self._aws.perform, tables)
+        self._meter = Meter(self.aws.perform, tables)
         self._printed = io.StringIO()
         self._logger = Logger(service="chat", stream=self._printed, level="INFO")
         self._handlers: dict[str, Callable[[Any, Any], Any]] = {
@@ -137,15 +137,16 @@ class Naive:
         """A group of so many members."""
         for user in range(FIRST, FIRST + size):
             self._doing.still()
-            self._aws.perform("PutItem", {"TableName": "Members", "Item": store.pack({"group": f"g{size}", "user": user})})
+            self.aws.perform("PutItem", {"TableName": "Members", "Item": store.pack({"group": f"g{size}", "user": user})})
         return size
 
     def user(self, user: int) -> None:
-        self._aws.perform("PutItem", {"TableName": "Users", "Item": store.pack({"user": f"u{user}", "name": "somebody"})})
+        self.aws.perform("PutItem", {"TableName": "Users", "Item": store.pack({"user": f"u{user}", "name": "somebody"})})
 
-    def say(self, sender: int, type_: str, target: int) -> Work:
+    def say(self, sender: int, type_: str, target: int, transaction_id: int | None = None) -> Work:
+        """A request of its own, unless it says which one it repeats."""
         self._sent += 1
-        body = {"type": type_, "target": target, "content": CONTENT, "transaction_id": self._sent}
+        body = {"type": type_, "target": target, "content": CONTENT, "transaction_id": transaction_id or f"new-{self._sent}"}
         event = {"requestContext": {"authorizer": {"user": sender}}, "body": json.dumps(body)}
         reply, work = self._invoke("send", event)
         if reply["statusCode"] != 200:
@@ -155,7 +156,7 @@ class Naive:
 
     def deliver(self) -> Work:
         """Of what was sent since the last time, as one batch."""
-        records = self._aws.records[self._streamed :]
+        records = self.aws.records[self._streamed :]
         self._streamed += len(records)
         return self._invoke("deliver", {"Records": records})[1]
 
@@ -171,4 +172,4 @@ class Naive:
 
     def _answer(self, operation: str, request: dict[str, Any], perform: object) -> Any:
         self._doing.still()
-        return self._meter(operation, request, lambda: self._aws.perform(operation, request))
+        return self._meter(operation, request, lambda: self.aws.perform(operation, request))

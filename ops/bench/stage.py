@@ -11,6 +11,7 @@ import heapq
 import io
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -220,10 +221,11 @@ def stage(progress: Progress) -> Iterator[Stage]:
     doing = Doing(progress)
     with ThreadPoolExecutor(1) as pool:
         while_waiting(pool.submit(deployed.tables), progress, "synthesizing what is deployed")
-    real = logger._logger
+    real, nonce = logger._logger, uuid.uuid4  # as long as they are: both are stood in for in the fast world
     with fast_world() as world, pytest.MonkeyPatch.context() as patch:
         printed = io.StringIO()
         patch.setattr(logger, "_logger", real)
+        patch.setattr(uuid, "uuid4", nonce)
         for handler in real.handlers:
             patch.setattr(handler, "stream", printed)
         here = Stage(world, printed, doing)
