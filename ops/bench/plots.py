@@ -1,7 +1,7 @@
 """The plots of the benchmark: SVG, for light and for dark pages, the same bytes for the same figures."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from textwrap import fill
@@ -15,8 +15,8 @@ from ops.bench.figures import Line
 
 INCHES = (9, 5)
 LABEL_COLUMNS = 18  # characters of a label beside its line before it wraps
-LABEL_ROW = 0.06  # of the plot's height, for each row of a label's text
-NAIVE = "naive version"  # told apart by its colour, wherever it is
+LABEL_ROW = 0.065  # of the plot's height, for each row of a label's text
+YARDSTICKS = {"naive version", "bare Python", "smallest possible send", "send without bytecode"}  # what is not ours is grey
 WORDS = ((1_000_000_000, "billion"), (1_000_000, "million"), (1_000, "thousand"))
 
 
@@ -26,7 +26,7 @@ class Look:
 
     text: str
     faint: str
-    naive: str
+    yardstick: str
     lines: tuple[str, ...]
 
 
@@ -38,7 +38,7 @@ LOOKS = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture of the lines of one name. `columns`: what x stands for where it is no number: then each line is a bar."""
+    """A picture of the lines of one name. `bars`: each line is one."""
 
     name: str  # of the file
     lines: str
@@ -47,7 +47,7 @@ class Plot:
     y: str
     y_scale: Literal["linear", "log"] = "linear"
     y_text: Callable[[float], str] = "{:g}".format
-    columns: Sequence[str] = field(default_factory=tuple)
+    bars: bool = False
 
 
 def words(number: float) -> str:
@@ -57,22 +57,26 @@ def words(number: float) -> str:
 
 
 def dollars(amount: float) -> str:
-    return f"${amount:,.2f}" if amount < 1 else f"${amount:,.0f}"
+    return f"${amount:,.0f}" if amount >= 100 or amount == int(amount) else f"${amount:,.2f}"
+
+
+def writes(count: float) -> str:
+    return f"{count:.0f}" if count == int(count) else f"{count:.1f}"
 
 
 PLOTS = (
-    Plot("cost-by-use", "cost by use", "Dollars for a million messages", "messages a month", "", "log", dollars),
+    Plot("cost-by-use", "cost by use", "Dollars for a million messages, idle costs included", "messages a month", "", "log", dollars),
     Plot("cost-by-group-size", "cost by group size", "Dollars for a million group messages", "members of the group", "", "log", dollars),
     Plot(
         "start-up",
         "start-up",
         "CPU of a new container until its first answer",
-        "milliseconds; dark: until its code is imported",
+        "milliseconds; in full colour: until its code is imported",
         "",
-        columns=("imported", "first request answered"),
+        bars=True,
     ),
-    Plot("growth", "growth", "Billable units as a conversation grows", "messages in the conversation", "units"),
-    Plot("bursts", "bursts", "Writes for a message into one busy conversation", "messages offered a second", "writes"),
+    Plot("growth", "growth", "Billable units as a conversation grows", "messages in the conversation", "read and write units"),
+    Plot("bursts", "bursts", "Writes for a message into one busy conversation", "messages offered a second", "writes", y_text=writes),
 )
 
 
@@ -97,7 +101,7 @@ def draw(plot: Plot, lines: Sequence[Line], folder: Path) -> None:
             axes.set_ylabel(plot.y)
             axes.spines[["top", "right", "left"]].set_visible(False)
             axes.tick_params(length=0)
-            if plot.columns:
+            if plot.bars:
                 _bars(axes, lines, look)
             else:
                 _lines(axes, plot, lines, look)
@@ -122,18 +126,22 @@ def _lines(axes: Any, plot: Plot, lines: Sequence[Line], look: Look) -> None:
     if plot.y_scale == "linear":
         axes.set_ylim(bottom=0)
     axes.grid(axis="y")
-    texts = [fill(line.name, LABEL_COLUMNS) for line in lines]
-    ends = [axes.transLimits.transform(axes.transScale.transform((line.x[-1], line.y[-1])))[1] for line in lines]
+    axes.autoscale_view()  # else the ends are where they were before the axes knew their lines
+    texts = [fill(f"{line.name}: {plot.y_text(line.y[-1])}", LABEL_COLUMNS) for line in lines]
+    ends = [axes.transAxes.inverted().transform(axes.transData.transform((line.x[-1], line.y[-1])))[1] for line in lines]
     for line, text, colour, place in zip(lines, texts, colours, apart(ends, [text.count("\n") + 1 for text in texts]), strict=True):
-        axes.annotate(text, (line.x[-1], line.y[-1]), (1.03, place), textcoords="axes fraction", color=colour, va="center", linespacing=1.0)
+        axes.annotate(
+            text, (line.x[-1], line.y[-1]), (1.03, place), textcoords="axes fraction", color=colour, va="center", linespacing=1.15
+        )
 
 
 def _bars(axes: Any, lines: Sequence[Line], look: Look) -> None:
-    """A bar for each line, the first on top: up to its last value, its first one dark."""
+    """A bar for each line, the first on top: pale up to its last value, in full colour up to its first."""
     for at, line in enumerate(lines):
-        axes.barh(at, line.y[-1], color=look.lines[0], alpha=0.55, height=0.7)
+        colour = look.yardstick if line.name in YARDSTICKS else look.lines[0]
+        axes.barh(at, line.y[-1], color=colour, alpha=0.55, height=0.7)
         if len(line.y) > 1:
-            axes.barh(at, line.y[0], color=look.lines[0], height=0.7)
+            axes.barh(at, line.y[0], color=colour, height=0.7)
         axes.annotate(f"{line.y[-1]:,.0f}", (line.y[-1], at), (6, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(lines)), [line.name for line in lines])
     axes.invert_yaxis()
@@ -143,7 +151,7 @@ def _bars(axes: Any, lines: Sequence[Line], look: Look) -> None:
 
 def _colours(lines: Sequence[Line], look: Look) -> list[str]:
     ours = iter(look.lines)
-    return [look.naive if line.name == NAIVE else next(ours) for line in lines]
+    return [look.yardstick if line.name in YARDSTICKS else next(ours) for line in lines]
 
 
 def apart(places: Sequence[float], rows: Sequence[int]) -> list[float]:

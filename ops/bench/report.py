@@ -6,7 +6,7 @@ The document's words are written by hand; its figures stand between markers, `<!
 import json
 import platform
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from os import cpu_count
 from pathlib import Path
@@ -17,6 +17,10 @@ from rich.table import Table
 from ops.bench.figures import Figure, Line, Part
 
 COLUMNS = ("what", "value", "unit", "goal", "met", "naive", "to naive")
+X_WORDS: dict[tuple[str, float], str] = {
+    ("start-up", 0): "imported",
+    ("start-up", 1): "first request answered",
+}  # what x stands for where it is no number
 MET = {None: "", True: "✓", False: "✗"}
 
 
@@ -101,10 +105,8 @@ def _told(report: Report) -> Iterator[tuple[str, str]]:
     yield "run", _run(report)
     yield "goals", _markdown(COLUMNS, (row(figure) for figure in report.figures if figure.goal is not None or figure.naive is not None))
     for part in report.parts:
-        yield (
-            part.name,
-            "\n\n".join([_markdown(("what", "value", "unit", "of what"), map(_noted, part.figures)), *map(_series, part.lines.items())]),
-        )
+        figures = _markdown(("what", "value", "unit", "of what"), map(_noted, part.figures))
+        yield part.name, "\n\n".join([figures, *(_points(name, lines) for name, lines in part.lines.items())])
 
 
 def _run(report: Report) -> str:
@@ -118,15 +120,15 @@ def _noted(figure: Figure) -> tuple[str, ...]:
     return figure.what, number(figure.value), figure.unit, figure.note
 
 
-def _series(named: tuple[str, list[Line]]) -> str:
-    """The points of a plot's lines, folded away."""
-    name, lines = named
+def _points(name: str, lines: Sequence[Line]) -> str:
+    """What a plot's lines go through, folded away."""
     every = sorted({x for line in lines for x in line.x})
-    rows = ((line.name, *(number(dict(zip(line.x, line.y, strict=True))[x]) if x in line.x else "" for x in every)) for line in lines)
-    return f"<details><summary>{name}</summary>\n\n{_markdown((name, *map(number, every)), rows)}\n\n</details>"
+    head = [name, *(X_WORDS.get((name, x), number(x)) for x in every)]
+    points = [(line.name, dict(zip(line.x, line.y, strict=True))) for line in lines]
+    rows = ((line, *(number(y[x]) if x in y else "" for x in every)) for line, y in points)
+    return f"<details><summary>{name}</summary>\n\n{_markdown(head, rows)}\n\n</details>"
 
 
-def _markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    aligned = [":---" if at == 0 or column in ("unit", "met", "of what") else "---:" for at, column in enumerate(head)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, aligned, *rows))
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    ruler = [":---" if at == 0 or column in ("unit", "met", "of what") else "---:" for at, column in enumerate(head)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ruler, *rows))
