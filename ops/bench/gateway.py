@@ -2,8 +2,8 @@
 
 A local AWS of its own, deployed as `make up` does, with one more function that logs a word and answers `{}`. A few clients ask as fast
 as they are answered, one operation for some seconds, then the next, round after round, so that all meet the same machine. The gateway,
-the way in which it runs functions and the tables behind them are the emulator's, and share the processor with the clients: no figure here is
-AWS's, and most of what lies between a ratio and 1 is the emulator's tables.
+the way in which it runs functions and the tables behind them are the emulator's, on the same processor as the clients: no figure here
+is AWS's, and most of what lies between a ratio and 1 is the emulator's tables.
 """
 
 import io

@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import botocore
 import jwt
 from botocore.exceptions import ClientError
 from cryptography import x509
@@ -233,7 +232,7 @@ def running(tls: bool) -> Iterator[Stub]:
 
 
 def _certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A certificate for this machine, an hour long; the bundle has it beside those that the SDK brings, which take their time to load."""
+    """A certificate for this machine, an hour long, and the file by which a client trusts it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
     now = datetime.datetime.now(datetime.UTC)
@@ -253,7 +252,7 @@ def _certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
     own, bundle = folder / "own.pem", folder / "bundle.pem"
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     own.write_bytes(private + pem)
-    bundle.write_bytes(pem + (Path(botocore.__file__).parent / "cacert.pem").read_bytes())
+    bundle.write_bytes(pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(own)
     return context, bundle
