@@ -96,8 +96,8 @@ def take(operation: Operation, aws: stub.Stub) -> Taken:
             reply = handler(event, Context)
             ended = time.perf_counter()
         aws.delay(0)
-        if json.loads(reply["body"])["code"] != 200:
-            raise RuntimeError(f"{operation.name} was refused: {reply['body']}")
+        if (answer := stub.envelope(reply))["code"] != 200:
+            raise RuntimeError(f"{operation.name} was refused: {answer}")
         if at >= WARM_UP:
             taken.append((ended - started) * 1000)
             depths[depth(calls)] += 1

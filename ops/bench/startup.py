@@ -128,9 +128,11 @@ def _cpu_ms(command: list[str], aws: stub.Stub) -> float:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         told.seek(0)
-        answer = told.read().decode().rpartition("\n{")[2].strip()
-    if process.returncode or (answer and '"statusCode": 200' not in answer and '"batchItemFailures": []' not in answer):
-        raise RuntimeError(f"{command[-3:]} ended with {process.returncode}: {answer}")
+        lines = told.read().decode().splitlines()
+    if process.returncode:
+        raise RuntimeError(f"{command[-3:]} ended with {process.returncode}")
+    if lines and (answer := stub.envelope(json.loads(lines[-1]))) != {"batchItemFailures": []} and answer["code"] != 200:
+        raise RuntimeError(f"{command[-3:]} was refused: {answer}")
     return (used.ru_utime + used.ru_stime) * 1000
 
 

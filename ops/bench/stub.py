@@ -8,7 +8,9 @@ python -m ops.bench.stub [--tls]     says on stdout where it listens, and ends w
 """
 
 import asyncio
+import base64
 import datetime
+import gzip
 import http.client
 import ipaddress
 import json
@@ -112,6 +114,15 @@ def event(name: str) -> dict[str, Any]:
         body.pop("transaction_id", None)
         sample["body"] = json.dumps(body | {"content": CONTENT})
     return sample
+
+
+def envelope(reply: dict[str, Any]) -> dict[str, Any]:
+    """What an endpoint's HTTP reply carries, compressed or not; a worker's reply as it is."""
+    if "body" not in reply:
+        return reply
+    body = reply["body"].encode()
+    carried: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(body)) if reply.get("isBase64Encoded") else body)
+    return carried
 
 
 class Answers:

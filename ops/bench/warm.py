@@ -146,7 +146,7 @@ def _variants(name: str) -> Variants:
     from messaging.telemetry import logger
 
     event, handler = stub.event(name), handler_of(name)
-    envelope = json.loads(handler(event, Context)["body"])
+    envelope = stub.envelope(handler(event, Context))
     validated: dict[str, type[models.Wire]] = {
         "send": models.SendRequest,
         "notify": models.SendRequest,
