@@ -16,7 +16,9 @@ from ops.bench.meter import sqs_requests
 from ops.bench.stage import Work
 
 CALL_MS = 5.0  # of an AWS call from a function in the same region: assumed
-REQUEST_CPU_MS, CALL_CPU_MS = 1.0, 1.5  # on a full core: of a warm invocation, and of each of its AWS calls (`warm.py` measures them)
+# On a full core, warm: of an invocation, mostly Lambda's runtime and assumed (`warm.py` measures 0.1 to 0.5 ms of ours); and of each AWS
+# call through the SDK, as `warm.py` measures it.
+REQUEST_CPU_MS, CALL_CPU_MS = 1.0, 1.0
 VCPU_MB = 1769  # memory that buys a whole core: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 # A new table on demand takes 4,000 writes a second, a partition 1,000; the stream has a shard for each partition.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html

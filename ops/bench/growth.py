@@ -63,7 +63,10 @@ def measure(progress: Progress) -> Part:
             note=f"of {CONVERSATIONS[0]}: {each[CONVERSATIONS[0]]:g}",
         )
     )
-    by_messages = [Line(name, list(sizes), [_units(work) for work in sizes.values()]) for name, sizes in works.items()]
+    alike: dict[tuple[float, ...], list[str]] = {}  # operations on the same line of the plot
+    for name, sizes in works.items():
+        alike.setdefault(tuple(map(_units, sizes.values())), []).append(name)
+    by_messages = [Line(", ".join(names), list(MESSAGES), list(curve)) for curve, names in sorted(alike.items(), reverse=True)]
     by_conversations = [Line("unread, read units", list(lists), [work.metered.reads for work in lists.values()])]
     return Part("growth", figures, {"growth": by_messages, "growth with conversations": by_conversations})
 

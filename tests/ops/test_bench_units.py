@@ -146,7 +146,7 @@ def test_growth_is_measured_on_conversations_that_long(monkeypatch: pytest.Monke
     monkeypatch.setattr(growth, "MESSAGES", (100, 1000))
     monkeypatch.setattr(growth, "REPEATS", 1)
     part = growth.measure(ignored)
-    assert {line.name for line in part.lines["growth"]} == set(growth.OPERATIONS)
+    assert {name for line in part.lines["growth"] for name in line.name.split(", ")} == set(growth.OPERATIONS)
     assert all(line.x == [100, 1000] and min(line.y) >= 1 for line in part.lines["growth"])
     assert part.figures[0].met
 
@@ -156,7 +156,7 @@ def test_growth_is_measured_on_conversations_that_long(monkeypatch: pytest.Monke
 
 def test_a_request_is_priced_position_by_position() -> None:
     work = Work(Metered(reads=2, writes=3, sqs_requests=1, calls=4), round_trips=2, reply_bytes=1000, log_bytes=200)
-    billed_ms = 2 * 5 + 1 + 4 * 1.5
+    billed_ms = 2 * 5 + 1 + 4 * 1
     assert dollars.billed_ms(work, UNTRACED) == billed_ms
     by_hand = {
         "http_million": 1e-6,
@@ -167,7 +167,7 @@ def test_a_request_is_priced_position_by_position() -> None:
         "sqs_million": 1e-6,
         "log_gb": 300e-9,
         "out_gb": 1000e-9,
-        "secret_ten_thousand": 2 / cost.KEYS_EVERY_S / 100 / 1e4,  # 100 a second of 17 ms each: two containers
+        "secret_ten_thousand": 2 / cost.KEYS_EVERY_S / 100 / 1e4,  # 100 a second of 15 ms each: two containers
         "trace_million": 0,
     }
     amounts = dollars.request(work, Traffic(100, UNTRACED))
