@@ -12,7 +12,7 @@ from infra.prices import usd
 from messaging.settings import settings
 from ops import cost
 from ops.bench import dollars
-from ops.bench.deployed import deployment
+from ops.bench.deployed import Deployment, deployment
 from ops.bench.dollars import Amounts, Traffic
 from ops.bench.figures import Figure, Line, Part, Progress
 from ops.bench.meter import size
@@ -23,58 +23,63 @@ A_SECOND = 100  # messages
 VOLUMES = [round(10 ** (exponent / 2)) for exponent in range(8, 19)]  # messages a month
 SIZES = (3, 10, 30, 100, 300, 500, 501, 1_000, 10_000, 100_000)  # of groups
 TOGETHER = 100  # members up to which the naive worker gets several messages at once: beyond, one fills an invocation
+WITH = {False: "without transaction_id", True: "with transaction_id"}
+NAIVE = "naive version"
 GOALS = {False: 3.7, True: 4.3}  # dollars, by whether there is a transaction_id
 RATIO_GOAL = 0.55
 
+Pairs = list[tuple[int, int]]  # of users who know each other; the first one writes
 _transactions = count(1)
 
 
 def measure(progress: Progress) -> Part:
-    figures: list[Figure] = []
-    idle = sum(position.usd for position in cost.bill(cost.Usage(messages=0)))
     with stage(progress) as here:
-        deployed = deployment()
-        theirs = Naive(here.doing)
-        pairs = []
-        for _ in range(deployed.stream_batch):
-            here.doing("dollars of one-to-one messages")
-            pairs.append(here.acquainted())
+        theirs, deployed = Naive(here.doing), deployment()
         traffic = Traffic(A_SECOND, deployed)
-        naive = naive_to_user(theirs, traffic)
-        for transaction, goal in GOALS.items():
-            ours = to_user(here, pairs, traffic, transaction)
-            which = "with transaction_id" if transaction else "without transaction_id"
-            each, theirs_each = dollars.a_million(ours), dollars.a_million(naive)
-            figures += [
-                Figure(f"A million one-to-one messages, {which}", each, "$", goal, theirs_each, dollars.largest(ours)),
-                Figure(f"One-to-one messages {which}, to the naive version's", each / theirs_each, "×", RATIO_GOAL, note="dollars"),
-            ]
-        figures += _requests(here, traffic)
-        figures.append(_storage(here))
-        figures.append(
-            Figure("The stack with nothing to do, a month", idle, "$", note="alarms, metrics, dashboard, secret, polling of the queue")
-        )
+        here.doing("dollars of one-to-one messages")
+        pairs = [here.acquainted() for _ in range(deployed.stream_batch)]
+        figures = [*_messages(here, theirs, pairs, traffic), *_requests(here, traffic), _storage(here), _idle()]
+        lines = {
+            "cost by use": _by_use(here, theirs, pairs, deployed),
+            "cost by group size": _by_group_size(here, theirs, pairs, traffic),
+        }
+    return Part("costs", figures, lines)
 
-        use = {name: Line(name, [], []) for name in ("without transaction_id", "with transaction_id", "naive version")}
-        for volume in VOLUMES:
-            here.doing(f"dollars of {volume:,} messages a month")
-            traffic = Traffic(volume / cost.MONTH_S, deployed)
-            both = {
-                "without transaction_id": to_user(here, pairs, traffic, False),
-                "with transaction_id": to_user(here, pairs, traffic, True),
-                "naive version": naive_to_user(theirs, traffic),
-            }
-            for name, amounts in both.items():
-                use[name].x.append(volume)
-                use[name].y.append(dollars.a_million(amounts) + idle / volume * 1e6)
-        sizes = _by_group_size(here, theirs, pairs, Traffic(A_SECOND, deployed))
-    return Part("costs", figures, {"cost by use": list(use.values()), "cost by group size": sizes})
+
+def _messages(here: Stage, theirs: Naive, pairs: Pairs, traffic: Traffic) -> list[Figure]:
+    naive = dollars.a_million(naive_to_user(theirs, traffic))
+    figures = []
+    for transaction, goal in GOALS.items():
+        amounts = to_user(here, pairs, traffic, transaction)
+        each, which = dollars.a_million(amounts), WITH[transaction]
+        figures += [
+            Figure(f"A million one-to-one messages, {which}", each, "$", goal, naive, dollars.largest(amounts)),
+            Figure(f"One-to-one messages {which}, to the naive version's", each / naive, "×", RATIO_GOAL, note="dollars"),
+        ]
+    return figures
+
+
+def _by_use(here: Stage, theirs: Naive, pairs: Pairs, deployed: Deployment) -> list[Line]:
+    """Evenly spread over the month, with the idle costs."""
+    use = {name: Line(name, list(VOLUMES), []) for name in (*WITH.values(), NAIVE)}
+    for volume in VOLUMES:
+        here.doing(f"dollars of {volume:,} messages a month")
+        traffic, idle = Traffic(volume / cost.MONTH_S, deployed), _idle().value / volume * 1e6
+        for transaction, name in WITH.items():
+            use[name].y.append(dollars.a_million(to_user(here, pairs, traffic, transaction)) + idle)
+        use[NAIVE].y.append(dollars.a_million(naive_to_user(theirs, traffic)) + idle)
+    return list(use.values())
+
+
+def _idle() -> Figure:
+    month = sum(position.usd for position in cost.bill(cost.Usage(messages=0)))
+    return Figure("The stack with nothing to do, a month", month, "$", note="alarms, metrics, dashboard, secret, polling of the queue")
 
 
 # --- one message, from the request into every inbox
 
 
-def to_user(here: Stage, pairs: list[tuple[int, int]], traffic: Traffic, transaction: bool) -> Amounts:
+def to_user(here: Stage, pairs: Pairs, traffic: Traffic, transaction: bool) -> Amounts:
     fields = [{"transaction_id": next(_transactions)} if transaction else {} for _ in range(traffic.records)]
     sent = [here.send(sender, [to], **each) for (sender, to), each in zip(pairs, fields, strict=False)]
     requests = dollars.total(*(dollars.request(work, traffic) for work in sent))
@@ -115,12 +120,12 @@ def _naive(theirs: Naive, traffic: Traffic, kind: str, target: int, messages: in
 # --- what else there is
 
 
-def _by_group_size(here: Stage, theirs: Naive, pairs: list[tuple[int, int]], traffic: Traffic) -> list[Line]:
+def _by_group_size(here: Stage, theirs: Naive, pairs: Pairs, traffic: Traffic) -> list[Line]:
     """Two members are a one-to-one conversation. Each message goes to another group.
 
     Above the push limit those other groups are small ones: `groups.py` measures that the size makes no difference there.
     """
-    ours, naive = Line("Parley", [2], []), Line("naive version", [2], [])
+    ours, naive = Line("Parley", [2], []), Line(NAIVE, [2], [])
     ours.y.append(dollars.a_million(to_user(here, pairs, traffic, False)))
     naive.y.append(dollars.a_million(naive_to_user(theirs, traffic)))
     limit = settings().push_limit_members
