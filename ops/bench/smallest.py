@@ -29,6 +29,12 @@ _connections: dict[str, http.client.HTTPConnection] = {}
 _cached: dict[str, Any] = {}
 
 
+def forget_caches() -> None:
+    """What it keeps between invocations."""
+    _connections.clear()
+    _cached.clear()
+
+
 def call(target: str, operation: str, request: dict[str, Any]) -> Any:
     """One AWS call: `request` as its JSON protocol has it; the reply, whatever its status."""
     service, content_type = SERVICES[target]

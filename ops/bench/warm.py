@@ -93,8 +93,7 @@ def with_calls(name: str, aws: stub.Stub) -> dict[str, list[float]]:
 
     become_a_function(aws.environment)
     forget_caches()
-    smallest._connections.clear()
-    smallest._cached.clear()
+    smallest.forget_caches()
     event = stub.event(name)
     variants = {"handler": partial(handler_of(name), event, Context), "raw": partial(getattr(smallest, name), event, Context)}
     return _taken(variants, lambda: 0.0, aws.restore)
