@@ -6,7 +6,7 @@ export PARLEY_PORT ?= 4566
 STAGE ?= dev
 MINUTES ?= 30
 
-.PHONY: up down reset logs test check mutants soak audit synth deploy
+.PHONY: up down reset logs test check mutants soak audit bench synth deploy
 
 up: .venv/.ready        ## start the local AWS, deploy to it, say how to call it
 	@$(PY) -m ops.local up
@@ -34,6 +34,9 @@ soak: .venv/.ready      ## random histories and HTTP clients with containers kil
 
 audit: .venv/.ready     ## what is known against the versions that the functions run on; needs a vulnerability service
 	@$(PY) -m infra.audit
+
+bench: .venv/.ready     ## measures cost, start-up, CPU, latency and growth; writes docs/benchmarks.md and its plots, some 15 minutes
+	@.venv/bin/uv run --frozen --group bench python -m ops.bench
 
 synth: .venv/.ready     ## the CloudFormation template of a stage, STAGE=dev unless said otherwise, to cdk.out; needs no AWS account
 	@$(PY) -m ops.cdk synth --quiet -c stage=$(STAGE)

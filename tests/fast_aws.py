@@ -7,9 +7,12 @@ written may be watched (`wrote`). Held to the full in-process AWS, reply by repl
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
@@ -29,8 +32,32 @@ SQS_ENTRIES = 10  # per SendMessageBatch, AWS quota
 SQS_BYTES = 1024 * 1024  # per message and per batch, AWS quota
 
 
+class Table(dict[Place, Item]):
+    """A table. Its partitions are ordered when the first one is asked for, and stay in order from then on."""
+
+    _partitions: dict[Any, list[Place]] | None = None
+
+    def partition(self, key: Any) -> list[Place]:
+        """The places of one partition, by their sort keys."""
+        if self._partitions is None:
+            self._partitions = defaultdict(list)
+            for place in sorted(self):
+                self._partitions[place[0]].append(place)
+        return self._partitions.get(key, [])
+
+    def __setitem__(self, place: Place, item: Item) -> None:
+        if self._partitions is not None and place not in self:
+            insort(self._partitions[place[0]], place)
+        super().__setitem__(place, item)
+
+    def __delitem__(self, place: Place) -> None:
+        super().__delitem__(place)
+        if self._partitions is not None:
+            self._partitions[place[0]].remove(place)
+
+
 class Snapshot(NamedTuple):
-    tables: dict[str, dict[Place, Item]]
+    tables: dict[str, Table]
     records: list[dict[str, Any]]
     bodies: list[str]
 
@@ -38,8 +65,9 @@ class Snapshot(NamedTuple):
 class FastAws:
     """See the module. Items are never changed in place, so that a snapshot is a copy of a few dicts."""
 
-    def __init__(self, secret: dict[str, str]) -> None:
-        self.tables: dict[str, dict[Place, Item]] = {name: {} for name in SCHEMAS}
+    def __init__(self, secret: dict[str, str], schemas: Mapping[str, keys.Table] = SCHEMAS) -> None:
+        self.schemas = schemas
+        self.tables: dict[str, Table] = {name: Table() for name in schemas}
         self.records: list[dict[str, Any]] = []  # of the Messages stream
         self.bodies: list[str] = []  # on the queue
         self.secret = secret
@@ -48,10 +76,10 @@ class FastAws:
         self.wrote: Callable[[str, Item | None, Item | None], None] = lambda table, old, new: None
 
     def snapshot(self) -> Snapshot:
-        return Snapshot({name: dict(items) for name, items in self.tables.items()}, list(self.records), list(self.bodies))
+        return Snapshot({name: Table(items) for name, items in self.tables.items()}, list(self.records), list(self.bodies))
 
     def restore(self, snapshot: Snapshot) -> None:
-        self.tables = {name: dict(items) for name, items in snapshot.tables.items()}
+        self.tables = {name: Table(items) for name, items in snapshot.tables.items()}
         self.records, self.bodies = list(snapshot.records), list(snapshot.bodies)
         self.marked = snapshot.tables
 
@@ -65,14 +93,14 @@ class FastAws:
         """The reply to an API call; ClientError as boto3 raises it. `stale`: reads that are not consistent see the last `mark`."""
         return getattr(self, f"_{operation}")(request, self.marked if stale and not request.get("ConsistentRead") else self.tables)
 
-    def _GetItem(self, request: dict[str, Any], tables: dict[str, dict[Place, Item]]) -> Any:
-        item = tables[request["TableName"]].get(_place(request["TableName"], request["Key"]))
+    def _GetItem(self, request: dict[str, Any], tables: dict[str, Table]) -> Any:
+        item = tables[request["TableName"]].get(self._place(request["TableName"], request["Key"]))
         return {"Item": item} if item else {}
 
-    def _BatchGetItem(self, request: dict[str, Any], tables: dict[str, dict[Place, Item]]) -> Any:
+    def _BatchGetItem(self, request: dict[str, Any], tables: dict[str, Table]) -> Any:
         responses = {}
         for table, wanted in request["RequestItems"].items():
-            places = [_place(table, key) for key in wanted["Keys"]]
+            places = [self._place(table, key) for key in wanted["Keys"]]
             if len(set(places)) < len(places):
                 raise invalid("Provided list of item keys contains duplicates")
             source = self.tables if wanted.get("ConsistentRead") else tables
@@ -81,18 +109,20 @@ class FastAws:
             raise invalid("Too many items requested for the BatchGetItem call")
         return {"Responses": responses, "UnprocessedKeys": {}}
 
-    def _Query(self, request: dict[str, Any], tables: dict[str, dict[Place, Item]]) -> Any:
+    def _Query(self, request: dict[str, Any], tables: dict[str, Table]) -> Any:
         table, values, names = request["TableName"], request["ExpressionAttributeValues"], request.get("ExpressionAttributeNames", {})
-        schema, matches = SCHEMAS[table], _condition(request["KeyConditionExpression"])
-        forward = request.get("ScanIndexForward", True)
-        found = sorted(
-            (place for place, item in tables[table].items() if matches(item, names, values)),
-            key=lambda place: place[1],
-            reverse=not forward,
-        )
+        schema, matches = self.schemas[table], _condition(request["KeyConditionExpression"])
+        partition, low, high = _key_range(schema, request["KeyConditionExpression"], names, values)
+        places, forward = tables[table].partition(partition), request.get("ScanIndexForward", True)
+        first = 0 if low is None else bisect_left(places, low, key=_sort_key)
+        end = len(places) if high is None else bisect_right(places, high, key=_sort_key)
         if "ExclusiveStartKey" in request:
-            start = _place(table, request["ExclusiveStartKey"])[1]
-            found = [place for place in found if (place[1] > start if forward else place[1] < start)]
+            start = self._place(table, request["ExclusiveStartKey"])[1]
+            first, end = (
+                (bisect_right(places, start, key=_sort_key), end) if forward else (first, bisect_left(places, start, key=_sort_key))
+            )
+        order = range(first, end) if forward else range(end - 1, first - 1, -1)
+        found = (places[at] for at in order if matches(tables[table][places[at]], names, values))
         size = min(filter(None, (request.get("Limit"), self.page_items)), default=None)
         page = [tables[table][place] for place in islice(found, size)]
         reply: dict[str, Any] = {}
@@ -107,8 +137,12 @@ class FastAws:
             reply["Items"] = [{name: item[name] for name in wanted if name in item} if wanted else item for item in page]
         return reply
 
-    def _Scan(self, request: dict[str, Any], tables: dict[str, dict[Place, Item]]) -> Any:
+    def _Scan(self, request: dict[str, Any], tables: dict[str, Table]) -> Any:
         return {"Items": [item for _, item in sorted(tables[request["TableName"]].items())]}
+
+    def _place(self, table: str, item: Item) -> Place:
+        schema = self.schemas[table]
+        return plain(item[schema.partition]), plain(item[schema.sort[0]]) if schema.sort else None
 
     def _PutItem(self, request: dict[str, Any], _: object) -> Any:
         self._write(request, lambda old: request["Item"], request["Item"])
@@ -116,7 +150,7 @@ class FastAws:
 
     def _UpdateItem(self, request: dict[str, Any], _: object) -> Any:
         values, names = request.get("ExpressionAttributeValues", {}), request.get("ExpressionAttributeNames", {})
-        old = self.tables[request["TableName"]].get(_place(request["TableName"], request["Key"]), {})
+        old = self.tables[request["TableName"]].get(self._place(request["TableName"], request["Key"]), {})
         new = self._write(request, lambda _: _updated({**request["Key"], **old}, request["UpdateExpression"], names, values)) or {}
         changed = {name: value for name, value in new.items() if old.get(name) != value}
         return {"NONE": {}, "ALL_NEW": {"Attributes": new}, "UPDATED_NEW": {"Attributes": changed}}[request.get("ReturnValues", "NONE")]
@@ -127,7 +161,7 @@ class FastAws:
 
     def _write(self, request: dict[str, Any], change: Callable[[Item | None], Item | None], key: Item | None = None) -> Item | None:
         table = request["TableName"]
-        place = _place(table, key or request["Key"])
+        place = self._place(table, key or request["Key"])
         old = self.tables[table].get(place)
         names, values = request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {})
         used = " ".join(request.get(part, "") for part in ("ConditionExpression", "UpdateExpression"))
@@ -139,7 +173,8 @@ class FastAws:
         if new is not None and len(json.dumps(new, ensure_ascii=False).encode()) > ITEM_BYTES:
             raise invalid("Item size has exceeded the maximum allowed size")
         if new is None:
-            self.tables[table].pop(place, None)
+            if old is not None:
+                del self.tables[table][place]
         else:
             self.tables[table][place] = new
         self.wrote(table, old, new)
@@ -170,14 +205,31 @@ def refused(item: Item | None) -> Exception:
     return store.dynamodb().exceptions.ConditionalCheckFailedException(answer | ({"Item": item} if item else {}), "")
 
 
-def _place(table: str, item: Item) -> Place:
-    schema = SCHEMAS[table]
-    return plain(item[schema.partition]), plain(item[schema.sort[0]]) if schema.sort else None
-
-
 def plain(value: Value) -> Any:
     ((kind, held),) = value.items()
     return int(held) if kind == "N" else held
+
+
+@cache
+def _comparisons(text: str) -> list[tuple[str, str, str, str]]:
+    return re.findall(r"([#\w]+) (=|<=?|>=?|BETWEEN) (:\w+)(?: AND (:\w+))?", text)
+
+
+_sort_key = itemgetter(1)  # of a place
+
+
+def _key_range(schema: keys.Table, text: str, names: dict[str, str], values: dict[str, Value]) -> tuple[Any, Any, Any]:
+    """Of a key condition: the partition, and the least and the greatest sort key that it may let through (None: any)."""
+    partition = low = high = None
+    for attribute, operator, operand, other in _comparisons(text):
+        value = plain(values[operand])
+        if names.get(attribute, attribute) == schema.partition:
+            partition = value
+        elif operator == "BETWEEN":
+            low, high = value, plain(values[other])
+        else:
+            low, high = None if "<" in operator else value, None if ">" in operator else value
+    return partition, low, high
 
 
 # --- expressions: the part of DynamoDB's grammar that a condition, filter or key condition of ours may use

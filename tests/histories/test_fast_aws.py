@@ -111,6 +111,41 @@ def test_a_page_that_ends_at_its_limit_names_a_next_one_even_if_nothing_follows(
     assert fast.perform("Query", {**query, "ExclusiveStartKey": page["LastEvaluatedKey"]}) == {"Count": 0, "Items": []}
 
 
+@pytest.mark.parametrize("forward", [True, False])
+@pytest.mark.parametrize(
+    ("condition", "within"),
+    [
+        ("", range(50)),
+        (" AND msg_id > :low", range(11, 50)),
+        (" AND msg_id <= :low", range(11)),
+        (" AND msg_id = :low", range(10, 11)),
+        (" AND msg_id BETWEEN :low AND :high", range(10, 31)),
+    ],
+)
+@pytest.mark.usefixtures("world")
+def test_a_query_finds_what_lies_within_its_bounds_whatever_came_and_went_before(condition: str, within: range, forward: bool) -> None:
+    fast, rng = FastAws({}), random.Random(7)
+    values = {":c": "c", **{name: number for name, number in ((":low", 10), (":high", 30)) if name in condition}}
+    there: set[int] = set()
+    for _ in range(200):
+        seq = rng.randrange(50)
+        if seq in there:
+            fast.perform("DeleteItem", {"TableName": "Messages", "Key": store.pack({"conversation": "c", "msg_id": seq})})
+        else:
+            put(fast, seq)
+        there ^= {seq}
+        found = fast.perform(
+            "Query",
+            {
+                "TableName": "Messages",
+                "KeyConditionExpression": "conversation = :c" + condition,
+                "ExpressionAttributeValues": store.pack(values),
+                "ScanIndexForward": forward,
+            },
+        )
+        assert [store.unpack(item)["msg_id"] for item in found["Items"]] == sorted(there & set(within), reverse=not forward)
+
+
 @pytest.mark.parametrize(
     ("operation", "request_"),
     [
