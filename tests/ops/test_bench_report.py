@@ -130,7 +130,7 @@ def test_a_part_runs_in_a_process_of_its_own(parts: Path) -> None:
 def test_what_a_part_says_is_shown(parts: Path) -> None:
     said: list[str] = []
     runner.run(part(parts, "telling_part", "progress('half way'); return Part('p', [])"), said.append)
-    assert said == ["half way"]
+    assert "half way" in said
 
 
 def test_a_silent_part_shows_that_it_is_alive(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
