@@ -236,7 +236,7 @@ def measure(progress: Progress) -> Part:
 def _figure(done: Run) -> Figure:
     needed = 2 if done.load.transactions else 1
     note = f"{needed} needed; {done.refused_share:.0%} refused, {done.accepted_per_s:.0f} accepted a second"
-    latencies = f"p50 {done.latency_ms(0.5):.0f} ms, p99 {done.latency_ms(0.99):,.0f} ms"
+    latencies = f"p50 {done.latency_ms(0.5):,.0f} ms, p99 {done.latency_ms(0.99):,.0f} ms"
     goal = GOALS[round(done.load.rate)] + needed - 1
     return Figure(f"Writes for a message, {done.load}", done.writes, "writes", goal, note=f"{note}, {latencies}")
 

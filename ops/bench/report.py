@@ -110,10 +110,9 @@ def _told(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _run(report: Report) -> str:
-    held = [figure for figure in report.figures if figure.goal is not None]
-    missed = [figure.what for figure in held if not figure.met]
-    told = f"Measured on {report.measured_at[:10]} in {report.seconds / 60:.0f} minutes, on {report.machine}: "
-    return told + f"{len(held) - len(missed)} of {len(held)} goals are met." + (f" Missed: {'; '.join(missed)}." if missed else "")
+    held = [figure.met for figure in report.figures if figure.met is not None]
+    told = f"Measured on {report.measured_at[:10]} in {report.seconds / 60:.0f} minutes, on {report.machine}"
+    return f"{told}: {sum(held)} of {len(held)} goals are met."
 
 
 def _noted(figure: Figure) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from time import monotonic
 from ops.bench.figures import Part, Progress
 
 PARTS = ("units", "costs", "growth", "groups", "bursts", "startup", "warm", "latency", "gateway")
-HEARTBEAT_S = 2.0  # after so long without a word the last one is repeated
+HEARTBEAT_S = 0.5  # after so long without a word the last one is repeated
 
 
 class Failed(Exception):
@@ -23,7 +23,7 @@ class _Error:
 
 
 def run(module: str, progress: Progress) -> Part:
-    """What `measure` of the module hands over. ⚠ The module is imported by its full name, in the other process."""
+    """What `measure` of the module hands over. The module, by its full name, is imported in the other process only."""
     here, there = get_context("spawn").Pipe(duplex=False)
     process = get_context("spawn").Process(target=_measure, args=(module, there))
     process.start()
