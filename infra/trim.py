@@ -31,9 +31,9 @@ UNUSED = (
     "pydantic/v1",  # the whole of pydantic 1, for who still calls it
     "urllib3/contrib/emscripten",
 )
-# Of Powertools, beside `__init__`, what is imported with its logger, and its secrets; of its 20 utilities two.
+# Of Powertools, beside `__init__`, what is imported with its logger; of its 20 utilities one.
 POWERTOOLS = ("exceptions", "logging", "metrics", "shared", "tracing", "warnings", "utilities", "package_logger.py")
-UTILITIES = ("jmespath_utils", "parameters")
+UTILITIES = ("jmespath_utils",)
 BOTOCORE_DATA = ("_retry.json", "endpoints.json", "partitions.json", "sdk-default-configuration.json")
 OPERATIONS = {  # what our roles may call, of each service: IAM refuses all others, so that no model of them is needed
     "dynamodb": {
