@@ -41,7 +41,7 @@ def call(target: str, operation: str, request: dict[str, Any]) -> Any:
     scheme, _, address = os.environ["AWS_ENDPOINT_URL"].partition("://")
     connection = _connections.get(service)
     if connection is None:
-        context = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"]) if scheme == "https" else None
+        context = ssl.create_default_context() if scheme == "https" else None
         connection = http.client.HTTPSConnection(address, context=context) if context else http.client.HTTPConnection(address)
         _connections[service] = connection
     body = json.dumps(request)

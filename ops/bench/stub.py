@@ -201,12 +201,14 @@ class Stub:
     port: int
     control: int  # the port for what is not AWS's
     bundle: Path | None  # what a client checks its certificate against; None: no TLS
+    system: Path | None = None  # the same for who goes by the system's roots
 
     @property
     def environment(self) -> dict[str, str]:
         """Of a function that talks to it instead of AWS."""
         scheme = "https" if self.bundle else "http"
-        checked = {"AWS_CA_BUNDLE": str(self.bundle)} if self.bundle else {}
+        # The SDK's own roots, and the system's, which Python takes where nothing is said.
+        checked = {"AWS_CA_BUNDLE": str(self.bundle), "SSL_CERT_FILE": str(self.system or self.bundle)} if self.bundle else {}
         return {**ENVIRONMENT, "AWS_ENDPOINT_URL": f"{scheme}://{HOST}:{self.port}", **checked}
 
     def restore(self) -> None:
