@@ -23,6 +23,8 @@ UNUSED = (
     "**/py.typed",
     # Of a distribution's description, what installers read. METADATA, licences and bills of material stay: scanners and lawyers do.
     *(f"*.dist-info/{name}" for name in ("RECORD", "INSTALLER", "REQUESTED", "WHEEL", "top_level.txt", "zip-safe")),
+    "boto3/crt.py",  # for uploads to S3, as is the next
+    "boto3/s3",
     "boto3/data",  # of resources, its second interface
     "boto3/examples",
     "dateutil/zoneinfo",  # time zones by name
@@ -35,6 +37,13 @@ UNUSED = (
 POWERTOOLS = ("exceptions", "logging", "metrics", "shared", "tracing", "warnings", "utilities", "package_logger.py")
 UTILITIES = ("jmespath_utils",)
 BOTOCORE_DATA = ("_retry.json", "endpoints.json", "partitions.json", "sdk-default-configuration.json")
+# boto3 imports all of s3transfer at its start, for one look at this class: 15 ms of CPU, for uploads to S3 alone.
+S3TRANSFER = '''"""In place of s3transfer: what boto3 asks of it where nothing is uploaded to S3."""
+
+
+class TransferConfig:
+    pass
+'''
 OPERATIONS = {  # what our roles may call, of each service: IAM refuses all others, so that no model of them is needed
     "dynamodb": {
         action
@@ -59,6 +68,9 @@ def trim(packages: Path) -> None:
             _remove(path)
     _keep_only(packages / "aws_lambda_powertools", POWERTOOLS)
     _keep_only(packages / "aws_lambda_powertools" / "utilities", UTILITIES)
+    _keep_only(packages / "s3transfer", ())
+    (packages / "s3transfer" / "__init__.py").write_text("")
+    (packages / "s3transfer" / "manager.py").write_text(S3TRANSFER)
     data = packages / "botocore" / "data"
     _keep_only(data, (*OPERATIONS, *BOTOCORE_DATA))
     for service, operations in OPERATIONS.items():
