@@ -1,10 +1,10 @@
 """Clients of an HTTP API, as many as told, that ask as fast as they are answered. A program of its own: locust changes the whole process.
 
-python -m ops.bench.clients '{"host": …, "clients": 4, "rounds": 3, "seconds": 8, "requests": {name: {verb, path, headers, body}}}'
-
-Prints, as JSON, requests a second and p50 (ms) of every operation in every round.
+On stdin: {"host": …, "clients": 4, "rounds": 3, "seconds": 6, "requests": {name: [{verb, path, headers, body}, …]}}, the requests of a
+name being made in turn. Prints, as JSON, requests a second and p50 (ms) of every name in every round.
 """
 
+import itertools
 import json
 import sys
 import time
@@ -13,12 +13,13 @@ from typing import Any
 from locust import HttpUser, constant, task  # makes `time.sleep` and sockets give way to the other clients
 from locust.env import Environment
 
-WARM_UP_S = 3  # until as many containers run as there are clients
+WARM_UP = 5  # answers for each client, until as many containers run as there are clients
+PATIENCE_S = 60  # for those
 
 
 def ask(job: dict[str, Any], name: str) -> dict[str, Any]:
     """One operation for some seconds; RuntimeError where a request is not answered with success."""
-    request = job["requests"][name]
+    requests = itertools.cycle(job["requests"][name])
 
     class Client(HttpUser):
         host = job["host"]
@@ -26,6 +27,7 @@ def ask(job: dict[str, Any], name: str) -> dict[str, Any]:
 
         @task
         def ask(self) -> None:
+            request = next(requests)
             with self.client.request(
                 request["verb"], request["path"], headers=request["headers"], data=request["body"], name=name, catch_response=True
             ) as reply:
@@ -35,8 +37,10 @@ def ask(job: dict[str, Any], name: str) -> dict[str, Any]:
     environment = Environment(user_classes=[Client])
     runner = environment.create_local_runner()
     runner.start(job["clients"], spawn_rate=job["clients"])
-    time.sleep(WARM_UP_S)
-    environment.stats.reset_all()
+    deadline = time.monotonic() + PATIENCE_S
+    while environment.stats.num_requests < WARM_UP * job["clients"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    environment.stats.clear_all()
     time.sleep(job["seconds"])
     total = environment.stats.total
     found = {"operation": name, "rate": total.num_requests / job["seconds"], "p50": total.median_response_time}
@@ -48,7 +52,7 @@ def ask(job: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    job = json.loads(sys.argv[1])
+    job = json.load(sys.stdin)
     json.dump([ask(job, name) for _ in range(job["rounds"]) for name in job["requests"]], sys.stdout)
 
 

@@ -14,11 +14,14 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -29,7 +32,6 @@ from ops.bench.figures import Figure, Part, Progress
 from ops.bench.progress import while_waiting
 from ops.bench.stub import CONTENT
 
-HOME = ROOT / ".local" / "bench"
 CLIENTS = 4
 ROUNDS = 3
 SECONDS = 6  # of each operation in a round
@@ -42,10 +44,10 @@ EMPTY_CODE = 'def handler(event, context):\n    print("empty")\n    return {"sta
 def measure(progress: Progress) -> Part:
     """Requests a second and p50 of send, unread and history, to those of the empty function."""
     with ThreadPoolExecutor(1) as waiting, _own_aws(progress, waiting) as environment:
-        job = _job(_deployed())
+        job = _job(stack.local())
         doing = f"gateway: {CLIENTS} clients for {ROUNDS * SECONDS * len(job['requests'])} s"
-        command = [sys.executable, "-m", "ops.bench.clients", json.dumps(job)]
-        measured: list[dict[str, Any]] = json.loads(while_waiting(waiting.submit(_run, command, environment), progress, doing))
+        load = waiting.submit(_run, [sys.executable, "-m", "ops.bench.clients"], environment, json.dumps(job))
+        measured: list[dict[str, Any]] = json.loads(while_waiting(load, progress, doing))
     return Part("gateway", list(_figures(measured)))
 
 
@@ -69,42 +71,38 @@ def _figures(measured: list[dict[str, Any]]) -> Iterator[Figure]:
 @contextmanager
 def _own_aws(progress: Progress, waiting: ThreadPoolExecutor) -> Iterator[dict[str, str]]:
     """A local AWS with the empty function; stopped and wiped at the end. Yields the environment that leads to it."""
+    (ROOT / ".local").mkdir(exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix="bench-", dir=ROOT / ".local"))  # another run at the same time has its own
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "PARLEY_HOME": str(HOME), "PARLEY_PORT": str(port)}
+    environment = {**os.environ, "PARLEY_HOME": str(home), "PARLEY_PORT": str(port)}
     before = dict(os.environ)
     local = [sys.executable, "-m", "ops.local"]
     try:
-        while_waiting(waiting.submit(_run, [*local, "reset"], environment), progress, "gateway: emptying the local AWS of the benchmark")
         while_waiting(waiting.submit(_run, [*local, "up"], environment), progress, "gateway: deploying to a local AWS")
-        os.environ["PARLEY_HOME"] = str(HOME)
-        _add_empty_function()
+        os.environ["PARLEY_HOME"] = str(home)
+        _add_empty_function(stack.local())
         yield environment
     finally:
         os.environ.clear()
         os.environ.update(before)
-        while_waiting(waiting.submit(_run, [*local, "reset"], environment), progress, "gateway: stopping the local AWS")
-        shutil.rmtree(HOME, ignore_errors=True)
+        while_waiting(waiting.submit(_run, [*local, "down"], environment), progress, "gateway: stopping the local AWS")
+        shutil.rmtree(home, ignore_errors=True)  # a function that is still ending may take its own folder away
 
 
-def _run(command: list[str], environment: Mapping[str, str]) -> str:
+def _run(command: list[str], environment: Mapping[str, str], told: str = "") -> str:
     """What a program says on stdout; RuntimeError with the end of what it says on stderr where it fails."""
-    done = subprocess.run(command, cwd=ROOT, env=dict(environment), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=dict(environment), input=told, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[1:])} failed: {done.stderr[-2000:]}")
     return done.stdout
 
 
-def _deployed() -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((HOME / "parley.json").read_text())
-    return told
-
-
-def _add_empty_function() -> None:
+def _add_empty_function(told: Mapping[str, Any]) -> None:
     """Behind the same API as ours, with the role, memory and runtime of one of ours."""
-    stack.use_local(_deployed()["aws_endpoint_url"])
-    outputs = stack.read_outputs(_deployed()["stack"])
+    stack.use_local(told["aws_endpoint_url"])
+    outputs = stack.read_outputs(told["stack"])
     functions, gateway = boto3.client("lambda"), boto3.client("apigatewayv2")
     like = functions.get_function_configuration(FunctionName=outputs["SendFunction"])
     code = io.BytesIO()
@@ -128,20 +126,22 @@ def _add_empty_function() -> None:
 
 
 def _job(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What the clients are to do: Alice sends to Bob, Bob looks."""
+    """What the clients are to do: every demo user sends to, and reads from, every other, so that no conversation is a busy one."""
     demo = told["apps"][0]
-    alice, bob = demo["users"][:2]
 
     def request(who: dict[str, Any], verb: str, path: str, body: object = None) -> dict[str, Any]:
         headers = {"app_id": demo["app_id"], "access-token": who["token"], "content-type": "application/json"}
         return {"verb": verb, "path": path, "headers": headers, "body": json.dumps(body) if body else None}
 
-    message = {"type": 1, "targets": [bob["user_id"]], "content_type": 0, "content": CONTENT}
+    def message(to: int) -> dict[str, Any]:
+        return {"type": 1, "targets": [to], "content_type": 0, "content": CONTENT}
+
+    pairs = [(one, other["user_id"]) for one, other in permutations(demo["users"], 2)]
     requests = {
-        EMPTY: request(alice, *EMPTY_ROUTE.split()),
-        "send": request(alice, "POST", "/message/send", message),
-        "unread": request(bob, "GET", "/message/unread"),
-        "history": request(bob, "GET", f"/message/conversation?opposite_id={alice['user_id']}"),
+        EMPTY: [request(one, *EMPTY_ROUTE.split()) for one in demo["users"]],
+        "send": [request(one, "POST", "/message/send", message(other)) for one, other in pairs],
+        "unread": [request(one, "GET", "/message/unread") for one in demo["users"]],
+        "history": [request(one, "GET", f"/message/conversation?opposite_id={other}") for one, other in pairs],
     }
     return {"host": told["api_url"], "clients": CLIENTS, "rounds": ROUNDS, "seconds": SECONDS, "requests": requests}
 
