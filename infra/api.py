@@ -1,6 +1,7 @@
-"""The HTTP API: the routes of the function table, each throttled, with an access log that has no header or query values.
+"""The HTTP API: the routes of the function table, each throttled.
 
-On request it has a name of its own, and a CloudFront distribution in front, because an HTTP API takes no WAF itself.
+On request it has an access log without header and query values, whose group is there in any case, because empty it costs nothing; a name of
+its own; and a CloudFront distribution in front, because an HTTP API takes no WAF itself.
 """
 
 import json
@@ -66,9 +67,10 @@ class Api(Construct):
         limits = {route: settings.throttle_routes.get(route, default) for route in ROUTES}
         log = log_group(self, "AccessLog", settings, f"/aws/apigateway/{settings.stack_name}")
         deployed = cast(apigateway.CfnStage, stage.node.default_child)
-        deployed.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
-            destination_arn=log.log_group_arn, format=json.dumps(ACCESS_LOG)
-        )
+        if settings.access_log:
+            deployed.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
+                destination_arn=log.log_group_arn, format=json.dumps(ACCESS_LOG)
+            )
         deployed.route_settings = {
             route: {"ThrottlingRateLimit": limit.rate_per_second, "ThrottlingBurstLimit": limit.burst_requests}
             for route, limit in limits.items()

@@ -3,7 +3,7 @@
 | Operation        | reads                                       | writes                                      |
 |------------------|---------------------------------------------|---------------------------------------------|
 | send             | target or membership, newest number         | the message, one for each started KB        |
-| transaction_id   | its record                                  | its record                                  |
+| transaction_id   |                                             | its record                                  |
 | deliver, to user |                                             | both users' rows                            |
 | deliver, to group| the member list (pushed)                    | head, the sender's row                      |
 | fan-out, pushed  |                                             | each other member's row                     |
@@ -26,16 +26,23 @@ MONTH_S = 30 * 86400
 WRITE_UNIT = 1024  # bytes, AWS
 ROW_BYTES = 200  # an Inbox row
 MEMBER_BYTES = 40  # a member in the Directory's listing
-ITEM_BYTES = 170  # of a message beside what it says: key, number, time, sender, nonce
+ITEM_BYTES = 120  # of a message beside what it says: key, number, time, sender, nonce
 OVERHEAD_BYTES = 100  # for each stored item, AWS
 PAGE = 20  # messages of history
 MEMBERS_PER_JOB, PUSH_LIMIT = 100, 500
 REPLY_BYTES = {"send": 400, "unread": 350, "history": 450, "ack": 350}  # with headers, before what is in it
 ENTRY_BYTES, VIEW_BYTES = 125, 560  # in a reply: a conversation of the list; a message beside what it says
-LOG_BYTES = {"request": 400, "batch": 200}  # our line and the access log's; a worker's line
-MEMORY_GB = 0.5
-# Billed milliseconds at that memory, warm: assumed. CloudWatch has yours; only the Lambda lines depend on them.
-MS = {"send": 25, "unread": 15, "history": 20, "ack": 10, "deliver": 20, "fanout": 60}
+LOG_BYTES = {"request": 140, "batch": 110}  # a line of an endpoint, and of a worker
+ACCESS_LOG_BYTES = 110  # a line of API Gateway's, where it is asked for
+MEMORY_MB = 512
+# What Lambda bills are milliseconds: those of AWS calls one after another, and CPU, stretched as far as the memory buys less than a core.
+# Only the Lambda lines depend on them; CloudWatch has yours.
+CALL_MS = 5.0  # of an AWS call from a function in the same region: assumed
+# On a full core, warm: of an invocation, mostly Lambda's runtime and assumed (`ops/bench/warm.py` measures 0.1 to 0.5 ms of ours); and of
+# each AWS call through the SDK, as `ops/bench/warm.py` measures it.
+REQUEST_CPU_MS, CALL_CPU_MS = 1.0, 1.0
+VCPU_MB = 1769  # memory that buys a whole core: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+PARALLEL = 16  # calls side by side in one invocation
 STREAM_BATCH, QUEUE_BATCH = 100, 10  # records and jobs per invocation at most
 IDLE_POLLS = 5 * MONTH_S / 20  # receives by Lambda of a queue in a month: five pollers, 20 s each
 KEYS_EVERY_S = 45  # a container reads the secret again
@@ -58,6 +65,8 @@ class Usage:
     transactions: float = 1.0
     months_kept: int = 12
     own_key: bool = False
+    traced: bool = False
+    access_log: bool = False
 
     @property
     def pushed(self) -> bool:
@@ -86,7 +95,7 @@ def units(usage: Usage) -> dict[str, Units]:
     listing = ceil(usage.group_size * MEMBER_BYTES / READ_UNIT) if usage.pushed else 0
     heads = usage.conversations if usage.group_size > PUSH_LIMIT else 0
     return {
-        "send": Units(2 + share, ceil((usage.bytes + ITEM_BYTES) / WRITE_UNIT) + share),
+        "send": Units(2, ceil((usage.bytes + ITEM_BYTES) / WRITE_UNIT) + share),
         "deliver": Units(listing, 2),
         "fanout": Units(0, usage.group_size - 1 if usage.pushed else 0),
         "unread": Units(ceil(usage.conversations * ROW_BYTES / READ_UNIT) + heads, 0),
@@ -112,24 +121,26 @@ def _amounts(usage: Usage) -> Iterator[tuple[str, float]]:
     jobs = sent * ceil((usage.group_size - 1) / MEMBERS_PER_JOB) if usage.pushed else 0
     runs = jobs / _together(jobs, QUEUE_BATCH)
     invoked = {**calls, "deliver": batches, "fanout": runs}
+    ms = _milliseconds(usage, records=sent / (batches or 1), members=sent * (usage.group_size - 1) / (runs or 1))
     each = units(usage)
     counted = {**calls, "deliver": sent, "fanout": sent}
 
     yield "http_million", requests / 1e6
     yield "lambda_million", sum(invoked.values()) / 1e6
-    yield "lambda_gb_s_million", sum(invoked[name] * MS[name] for name in invoked) / 1000 * MEMORY_GB / 1e6
+    yield "lambda_gb_s_million", sum(invoked[name] * ms[name] for name in invoked) / 1000 * MEMORY_MB / 1024 / 1e6
     yield "read_unit_million", sum(counted[name] * each[name].reads for name in each) / 1e6
     yield "write_unit_million", sum(counted[name] * each[name].writes for name in each) / 1e6
     stored = usage.months_kept * sent * (usage.bytes + ITEM_BYTES + OVERHEAD_BYTES) / 1e9
     yield "table_gb", stored
     yield "backup_gb", stored
     yield "sqs_million", ((sent if usage.pushed else 0) + 2 * runs + IDLE_POLLS) / 1e6
-    yield "log_gb", (requests * LOG_BYTES["request"] + (batches + runs) * LOG_BYTES["batch"]) / 1e9
-    invocations = sum(invoked.values())
-    yield "trace_million", min(invocations, TRACED_PER_S * MONTH_S * len(invoked) + TRACED_SHARE * invocations) / 1e6
+    yield "log_gb", (requests * (LOG_BYTES["request"] + ACCESS_LOG_BYTES * usage.access_log) + (batches + runs) * LOG_BYTES["batch"]) / 1e9
+    if usage.traced:
+        invocations = sum(invoked.values())
+        yield "trace_million", min(invocations, TRACED_PER_S * MONTH_S * len(invoked) + TRACED_SHARE * invocations) / 1e6
     replies = {"unread": usage.conversations * ENTRY_BYTES, "history": PAGE * (VIEW_BYTES + usage.bytes)}
     yield "out_gb", sum(count * (REPLY_BYTES[name] + replies.get(name, 0)) for name, count in calls.items()) / 1e9
-    containers = ENDPOINTS * ceil(requests / MONTH_S * MS["send"] / 1000)
+    containers = ENDPOINTS * ceil(requests / MONTH_S * ms["send"] / 1000)
     yield "secret_ten_thousand", min(requests, containers * MONTH_S / KEYS_EVERY_S) / 1e4
     yield "secret", 1
     yield "alarm", ALARMS
@@ -137,6 +148,26 @@ def _amounts(usage: Usage) -> Iterator[tuple[str, float]]:
     yield "dashboard", DASHBOARDS
     if usage.own_key:
         yield "key", 1
+
+
+def _milliseconds(usage: Usage, records: float, members: float) -> dict[str, float]:
+    """Billed for an invocation: of deliver with so many records, of fan-out with so many members."""
+    share = usage.transactions
+    in_turn = 4 if usage.pushed else 2  # who wrote, the head, the list, the jobs; or both users
+    return {
+        "send": billed_ms(3 + share, 2 + share),
+        "unread": billed_ms(1, 1),
+        "history": billed_ms(3, 2),
+        "ack": billed_ms(1, 1),
+        "deliver": billed_ms(in_turn * records, in_turn * ceil(records / PARALLEL)),
+        "fanout": billed_ms(members, ceil(members / PARALLEL)),
+    }
+
+
+def billed_ms(calls: float, in_turn: float, cpu_ms: float | None = None, memory_mb: int = MEMORY_MB) -> float:
+    """Of an invocation that makes so many AWS calls, so many of them one after another; `cpu_ms` on a full core where it was measured."""
+    cpu = REQUEST_CPU_MS + CALL_CPU_MS * calls if cpu_ms is None else cpu_ms
+    return ceil(in_turn * CALL_MS + cpu / min(1, memory_mb / VCPU_MB))
 
 
 def _together(in_a_month: float, most: int) -> float:

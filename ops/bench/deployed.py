@@ -37,19 +37,23 @@ def deployment() -> Deployment:
     (stream,) = (mapping for mapping in mappings.values() if "StartingPosition" in mapping)
     (queue,) = (mapping for mapping in mappings.values() if "StartingPosition" not in mapping)
     (api,) = resources(STAGE, "AWS::ApiGatewayV2::Stage").values()
-    line = api["Properties"]["AccessLogSettings"]["Format"]
-    for variable, value in USUAL.items():
-        line = line.replace(f"$context.{variable}", value)
-    if "$" in line:
-        raise ValueError(f"not all that the access log tells has a usual value: {line}")
     return Deployment(
         memory_mb=memory_mb,
         traced=any(function.get("TracingConfig", {}).get("Mode") == "Active" for function in functions),
         window_s=stream["MaximumBatchingWindowInSeconds"],
         stream_batch=stream["BatchSize"],
         queue_batch=queue["BatchSize"],
-        access_line_bytes=len(line.encode()),
+        access_line_bytes=line_bytes(api["Properties"].get("AccessLogSettings", {"Format": ""})["Format"]),
     )
+
+
+def line_bytes(format: str) -> int:
+    """Of a line of the access log; ValueError where it tells what has no usual value here."""
+    for variable, value in USUAL.items():
+        format = format.replace(f"$context.{variable}", value)
+    if "$" in format:
+        raise ValueError(f"not all that the access log tells has a usual value: {format}")
+    return len(format.encode())
 
 
 def _name(function: dict[str, Any]) -> str:

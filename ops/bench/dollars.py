@@ -1,7 +1,7 @@
 """What operations cost: what was metered, times the prices of `infra/prices.json`. Storage is told apart, because it grows with time.
 
-A Lambda bill is milliseconds: here AWS calls one after another, `CALL_MS` each, and CPU, stretched as far as the function's memory buys
-less than a core. How many records or jobs share an invocation follows from the traffic, which is stated.
+A Lambda bill is milliseconds, as `ops/cost.py` reckons them: AWS calls one after another, and CPU. How many records or jobs share an
+invocation follows from the traffic, which is stated.
 """
 
 from collections import defaultdict
@@ -15,11 +15,6 @@ from ops.bench.deployed import Deployment
 from ops.bench.meter import sqs_requests
 from ops.bench.stage import Work
 
-CALL_MS = 5.0  # of an AWS call from a function in the same region: assumed
-# On a full core, warm: of an invocation, mostly Lambda's runtime and assumed (`warm.py` measures 0.1 to 0.5 ms of ours); and of each AWS
-# call through the SDK, as `warm.py` measures it.
-REQUEST_CPU_MS, CALL_CPU_MS = 1.0, 1.0
-VCPU_MB = 1769  # memory that buys a whole core: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 # A new table on demand takes 4,000 writes a second, a partition 1,000; the stream has a shard for each partition.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html
 SHARDS = 4
@@ -72,9 +67,8 @@ def polled(jobs: Sequence[Mapping[str, Any]]) -> Amounts:
     return {"sqs_million": (sqs_requests([job["body"] for job in jobs]) + 1) / 1e6}
 
 
-def billed_ms(work: Work, deployed: Deployment, cpu_ms: float | None = None) -> int:
-    cpu = REQUEST_CPU_MS + CALL_CPU_MS * work.metered.calls if cpu_ms is None else cpu_ms
-    return ceil(work.round_trips * CALL_MS + cpu / min(1, deployed.memory_mb / VCPU_MB))
+def billed_ms(work: Work, deployed: Deployment, cpu_ms: float | None) -> float:
+    return cost.billed_ms(work.metered.calls, work.round_trips, cpu_ms, deployed.memory_mb)
 
 
 def total(*parts: Amounts) -> Amounts:

@@ -49,8 +49,8 @@ CONTROL = "Stub"
 HOST = "127.0.0.1"
 REGION = "us-east-1"
 ENVIRONMENT = {  # of a function, as Lambda sets it
-    "AWS_ACCESS_KEY_ID": "ASIAIOSFODNN7EXAMPLE",
-    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",  # pragma: allowlist secret  (AWS's own example)
+    "AWS_ACCESS_KEY_ID": "0" * 20,
+    "AWS_SECRET_ACCESS_KEY": "0" * 40,
     "AWS_SESSION_TOKEN": "0" * 900,  # as long as those of a role
     "AWS_REGION": REGION,
     "AWS_DEFAULT_REGION": REGION,

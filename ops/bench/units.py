@@ -4,10 +4,10 @@ Usual: two users who write in turn and read what they get before they answer; me
 """
 
 from messaging import inbox
-from ops.bench.dollars import CALL_MS
 from ops.bench.figures import Figure, Part, Progress
 from ops.bench.naive import FIRST, Naive
 from ops.bench.stage import Stage, Work, stage
+from ops.cost import CALL_MS
 from tests.world import APP
 
 CONVERSATIONS, UNREAD = 100, 20  # of the user whose list is asked for; those with something unread

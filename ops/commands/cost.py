@@ -25,6 +25,8 @@ def cost_of(
     transactions: Annotated[float, typer.Option("--transactions", min=0, max=1, help="Share of messages with a transaction_id.")] = 1.0,
     months_kept: Annotated[int, typer.Option("--months-kept", min=0, help="Months of messages that are stored.")] = 12,
     own_key: Annotated[bool, typer.Option("--own-key", help="A KMS key of your own encrypts the data.")] = False,
+    traced: Annotated[bool, typer.Option("--tracing", help="With tracing on.")] = False,
+    access_log: Annotated[bool, typer.Option("--access-log", help="With API Gateway's access log on.")] = False,
     as_json: Json = False,
 ) -> None:
     """What a month costs, in dollars: an estimate from the prices of one file, without free tiers."""
@@ -39,6 +41,8 @@ def cost_of(
         transactions=transactions,
         months_kept=months_kept,
         own_key=own_key,
+        traced=traced,
+        access_log=access_log,
     )
     positions = cost.bill(usage)
     total = sum(position.usd for position in positions)

@@ -7,7 +7,7 @@ import pytest
 
 from infra import settings
 from tests.infra.conftest import Variant
-from tests.infra.template import API, ENDPOINTS, NAMES, arn, flat, function, function_id, only, properties
+from tests.infra.template import API, ENDPOINTS, arn, flat, function_id, only, properties
 from tests.synthesized import STAGES, resources
 
 ROUTES = {
@@ -80,15 +80,22 @@ def test_no_web_page_may_call_the_api_unless_its_origin_is_listed(stage: str) ->
 
 
 @each_stage
-def test_the_access_log_goes_to_a_log_group_of_its_own_and_names_no_header_or_query_value(stage: str) -> None:
-    log = only(stage, "AWS::ApiGatewayV2::Stage")["AccessLogSettings"]
+def test_there_is_no_access_log_unless_it_is_asked_for(stage: str) -> None:
+    assert "AccessLogSettings" not in only(stage, "AWS::ApiGatewayV2::Stage")
+
+
+def test_the_access_log_goes_to_a_log_group_of_its_own_and_names_no_header_or_query_value(variant: Variant) -> None:
+    made = variant("dev", access_log=True)["Resources"]
+    (stage,) = (each["Properties"] for each in made.values() if each["Type"] == "AWS::ApiGatewayV2::Stage")
+    log = stage["AccessLogSettings"]
     written = set(json.loads(log["Format"]).values())
     assert written <= LOGGABLE
     assert "$context.requestId" in written  # API Gateway refuses a format without it
     assert "\n" not in log["Format"]
     group, _ = log["DestinationArn"]["Fn::GetAtt"]
-    assert group in resources(stage, "AWS::Logs::LogGroup")
-    assert group not in [function(stage, name)["LoggingConfig"]["LogGroup"]["Ref"] for name in NAMES]
+    assert made[group]["Type"] == "AWS::Logs::LogGroup"
+    functions = [each["Properties"] for each in made.values() if each["Type"] == "AWS::Lambda::Function"]
+    assert group not in [each["LoggingConfig"]["LogGroup"]["Ref"] for each in functions]
 
 
 @each_stage

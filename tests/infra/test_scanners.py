@@ -77,9 +77,9 @@ def unacknowledged(variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyP
     """What cdk-nag would say of `prod`, traced and not, if nothing were acknowledged: the constructs, by rule."""
     monkeypatch.setattr("infra.checks.NAG", ())
     found = defaultdict(set)
-    for tracing in (False, True):
+    for seen in (False, True):
         with pytest.raises(RuntimeError, match="ValidationFailed"):
-            variant("prod", **EVERYTHING, tracing=tracing)
+            variant("prod", **EVERYTHING, tracing=seen, access_log=seen)
         report = json.loads((tmp_path / "out" / "validation-report.json").read_text())
         assert [each["pluginName"] for each in report["pluginReports"]] == ["AwsSolutions", "Serverless"]
         violations: list[Any] = [violation for each in report["pluginReports"] for violation in each["violations"]]

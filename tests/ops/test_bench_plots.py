@@ -6,8 +6,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-pytest.importorskip("matplotlib", reason="in the group `bench` only, which `make bench` installs")
-
 from ops.bench import plots
 from ops.bench.figures import Line
 from ops.bench.plots import LOOKS, Plot

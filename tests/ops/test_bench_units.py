@@ -1,23 +1,25 @@
 """What the benchmark says of units and dollars is what the functions do, priced by the list; and the naive version works."""
 
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 
+from infra.api import ACCESS_LOG
 from infra.prices import usd
 from messaging import groups, store
 from ops import cost
 from ops.bench import costs, dollars, growth
 from ops.bench import groups as bench_groups
-from ops.bench.deployed import Deployment, deployment, tables
+from ops.bench.deployed import Deployment, deployment, line_bytes, tables
 from ops.bench.dollars import Traffic
 from ops.bench.meter import Metered
 from ops.bench.naive import FIRST, Naive
 from ops.bench.stage import THREADS, Doing, Stage, Trips, Work, stage
 
-UNTRACED = Deployment(memory_mb=dollars.VCPU_MB, traced=False, window_s=1, stream_batch=100, queue_batch=10, access_line_bytes=100)
+UNTRACED = Deployment(memory_mb=cost.VCPU_MB, traced=False, window_s=1, stream_batch=100, queue_batch=10, access_line_bytes=100)
 
 
 def ignored(what: str) -> None:
@@ -157,11 +159,11 @@ def test_growth_is_measured_on_conversations_that_long(monkeypatch: pytest.Monke
 def test_a_request_is_priced_position_by_position() -> None:
     work = Work(Metered(reads=2, writes=3, sqs_requests=1, calls=4), round_trips=2, reply_bytes=1000, log_bytes=200)
     billed_ms = 2 * 5 + 1 + 4 * 1
-    assert dollars.billed_ms(work, UNTRACED) == billed_ms
+    assert dollars.billed_ms(work, UNTRACED, None) == billed_ms
     by_hand = {
         "http_million": 1e-6,
         "lambda_million": 1e-6,
-        "lambda_gb_s_million": billed_ms / 1000 * dollars.VCPU_MB / 1024 / 1e6,
+        "lambda_gb_s_million": billed_ms / 1000 * cost.VCPU_MB / 1024 / 1e6,
         "read_unit_million": 2e-6,
         "write_unit_million": 3e-6,
         "sqs_million": 1e-6,
@@ -177,7 +179,7 @@ def test_a_request_is_priced_position_by_position() -> None:
 
 def test_half_a_core_doubles_the_cpu_time_and_not_the_waiting() -> None:
     work = Work(Metered(calls=2), round_trips=2, reply_bytes=0, log_bytes=0)
-    half = Deployment(**{**vars(UNTRACED), "memory_mb": dollars.VCPU_MB / 2})
+    half = Deployment(**{**vars(UNTRACED), "memory_mb": cost.VCPU_MB / 2})
     assert dollars.billed_ms(work, UNTRACED, cpu_ms=8) == 18
     assert dollars.billed_ms(work, half, cpu_ms=8) == 26
 
@@ -207,7 +209,13 @@ def test_what_is_deployed_is_read_from_the_template() -> None:
     found = deployment()
     assert found.memory_mb >= 128
     assert (found.stream_batch, found.queue_batch) == (100, 10)
-    assert found.access_line_bytes > len('{"id":"","route":"","status":"","ms":"","bytes":""}')
+    assert (found.traced, found.access_line_bytes) == (False, 0)
+
+
+def test_a_line_of_the_access_log_is_as_long_as_its_usual_values_make_it() -> None:
+    assert line_bytes(json.dumps(ACCESS_LOG)) > len(json.dumps(dict.fromkeys(ACCESS_LOG, "")))
+    with pytest.raises(ValueError, match="identity"):
+        line_bytes('{"id":"$context.requestId","ip":"$context.identity.sourceIp"}')
 
 
 # --- the naive version
