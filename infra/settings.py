@@ -73,7 +73,7 @@ class Settings(BaseModel):
     retention_days: Annotated[int, Field(ge=0, le=36500)]  # 0: messages are kept for ever
     message_limit_bytes: Annotated[int, Field(ge=1, le=MAX_MESSAGE_BYTES)]
     push_limit_members: Annotated[int, Field(ge=0, le=10_000)]
-    conversation_rate_per_second: Annotated[int, Field(ge=0, le=1000)]  # messages into one conversation; 0: as many as can be appended
+    conversation_rate_per_second: Annotated[int, Field(ge=0, le=1000)]  # messages into one conversation, lost races included; 0: no limit
     conversation_burst_messages: Annotated[int, Field(ge=0, le=10_000)]  # that may come at once beyond that rate
     throttle_rate_per_second: Rate  # of each route that is not named in throttle_routes
     throttle_burst_requests: Burst

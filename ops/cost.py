@@ -40,7 +40,7 @@ MEMORY_MB = 512
 CALL_MS = 5.0  # of an AWS call from a function in the same region: assumed
 # On a full core, warm: of an invocation, mostly Lambda's runtime and assumed (`ops/bench/warm.py` measures 0.1 to 0.5 ms of ours); and of
 # each AWS call through the SDK, as `ops/bench/warm.py` measures it.
-REQUEST_CPU_MS, CALL_CPU_MS = 1.0, 1.0
+REQUEST_CPU_MS, CALL_CPU_MS = 1.0, 0.7
 VCPU_MB = 1769  # memory that buys a whole core: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 PARALLEL = 16  # calls side by side in one invocation
 STREAM_BATCH, QUEUE_BATCH = 100, 10  # records and jobs per invocation at most

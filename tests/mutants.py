@@ -177,6 +177,13 @@ MUTANTS = (
         "endpoints/test_pace.py::test_a_burst_is_taken_and_what_exceeds_it_is_refused",
     ),
     mutant(
+        "a race that was lost costs a conversation nothing",
+        "messaging/log",
+        "writes = 2 * attempt - 1 if relocate else attempt",
+        "writes = 1",
+        "endpoints/test_pace.py::test_a_race_that_was_lost_counts_as_what_it_has_written",
+    ),
+    mutant(
         "a message may be earlier on the clock than the one before it",
         "messaging/log",
         "sent_at = max(message.sent_at, newest.sent_at)",

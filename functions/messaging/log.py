@@ -67,7 +67,8 @@ def append(message: Message, newest: Tip, relocate: Callable[[int, int], int] | 
     for attempt in range(1, APPEND_ATTEMPTS + 1):
         # Later in the log is never earlier on the clock, whatever the clocks of two containers say.
         sent_at = max(message.sent_at, newest.sent_at)
-        busy_until = rules.busy_until(newest.busy_until, sent_at, rate)
+        writes = 2 * attempt - 1 if relocate else attempt  # so far; a reservation was moved for each race that was lost
+        busy_until = rules.busy_until(newest.busy_until, sent_at, rate, writes)
         ahead = busy_until > rules.busy_until(0, sent_at, rate)
         changes = {"msg_id": slot, "sent_at": sent_at, "expires_at": _expiry(sent_at), "busy_until": busy_until if ahead else None}
         item = message.model_copy(update=changes)

@@ -88,13 +88,16 @@ def marks_of(row: Mapping[str, object]) -> Marks:
     return replace(Marks(), **{f.name: row[f.name] for f in fields(Marks) if f.name in row})  # type: ignore[arg-type]
 
 
-def busy_until(before: int, sent_at: int, rate_per_s: int) -> int:
-    """Until when (ms) a message sent at `sent_at` keeps a conversation busy that was so until `before`: the generic cell rate algorithm."""
-    return max(before, sent_at) + (1000 // rate_per_s if rate_per_s else 0)
+def busy_until(before: int, sent_at: int, rate_per_s: int, writes: int = 1) -> int:
+    """Until when (ms) a message sent at `sent_at` keeps a conversation busy that was so until `before`: the generic cell rate algorithm.
+
+    Races that were lost for it count, too: what has to be limited are the writes, and those grow faster than the messages.
+    """
+    return max(before, sent_at) + (writes * (1000 // rate_per_s) if rate_per_s else 0)
 
 
 def overfull(busy_until: int, now_ms: int, rate_per_s: int, burst: int) -> bool:
-    """Whether a conversation has been sent more than `burst` messages beyond `rate_per_s` (0: there is no limit)."""
+    """Whether more than `burst` writes beyond `rate_per_s` went into a conversation (0: there is no limit)."""
     return rate_per_s > 0 and busy_until - now_ms > burst * (1000 // rate_per_s)
 
 

@@ -18,8 +18,8 @@ class Settings:
     dedup_window_s: int
     retention_s: int  # 0: messages are kept for ever
     message_limit_bytes: int
-    conversation_rate_per_s: int  # messages into one conversation; 0: as many as can be appended
-    conversation_burst: int  # messages that may come at once beyond that rate
+    conversation_rate_per_s: int  # messages into one conversation, lost races included; 0: as many as can be appended
+    conversation_burst: int  # that may come at once beyond that rate
     push_limit_members: int  # a group with more members is read by its head, not written member by member
     partial_batches: bool  # whether the stream's event source mapping honours batchItemFailures
 

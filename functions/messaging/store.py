@@ -29,7 +29,7 @@ CONFIG = Config(
 PARALLEL = 16  # threads for independent calls; one Lambda CPU keeps about that many calls in flight
 BATCH_GET = 100  # keys per BatchGetItem, AWS limit
 BATCH_GET_ROUNDS = 8  # rounds until unprocessed keys are reported as a failure, some 4 s of backoff
-BACKOFF_S = (0.02, 1.0)  # first and longest pause between two attempts, before jitter
+BACKOFF_S = (0.03, 1.0)  # first and longest pause between two attempts, before jitter
 
 T = TypeVar("T")
 Key = Mapping[str, str | int]

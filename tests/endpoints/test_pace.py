@@ -1,7 +1,8 @@
 """A conversation takes so many messages a second, told by the log itself: what exceeds that is refused before anything is written."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -108,3 +109,16 @@ def test_a_message_keeps_its_conversation_busy_for_an_interval(before: int, sent
 def test_a_conversation_is_overfull_from_one_more_than_a_burst_on() -> None:
     assert not rules.overfull(5000 + BURST * INTERVAL_MS, 5000, RATE, BURST)
     assert rules.overfull(5001 + BURST * INTERVAL_MS, 5000, RATE, BURST)
+
+
+@pytest.mark.parametrize(("transaction_id", "writes"), [(None, 2), (5, 3)], ids=["put twice", "and the reservation moved"])
+def test_a_race_that_was_lost_counts_as_what_it_has_written(fast: FastWorld, transaction_id: int | None, writes: int) -> None:
+    def overtaken(operation: str, request: dict[str, Any], perform: Callable[..., Any]) -> Any:
+        if operation == "PutItem" and request["TableName"] == "Messages":
+            fast.injector = None
+            fast.post(1002, [1001])
+        return perform()
+
+    fast.injector = overtaken
+    assert fast.post(1001, [1002], transaction_id=transaction_id)["msg_ids"] == [2]
+    assert fast.rows("Messages")[1]["busy_until"] == fast.now_ms + (1 + writes) * INTERVAL_MS

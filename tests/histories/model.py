@@ -15,6 +15,7 @@ from messaging.errors import Code
 TEXT, IMAGE, COMMAND = 0, 1, 6
 TYPES = {TEXT: "TEXT", IMAGE: "IMAGE", COMMAND: "COMMAND"}
 IN_FLIGHT_S = 60  # what a message is kept beyond its retention
+MOST_WRITES = 24  # for a message: twelve attempts, and a reservation moved before each but the first
 UNSURE = {Code.STORE_FAILED, Code.TOO_MANY_REQUESTS, None}  # these may have been done, or not; None: nobody answered
 
 
@@ -118,6 +119,7 @@ class Model:
     seen: dict[tuple[int, Chat], Seen] = field(default_factory=dict)
     requests: dict[str, Request] = field(default_factory=dict)  # by content
     transactions: dict[Any, Transaction] = field(default_factory=dict)
+    busy: dict[Chat, int] = field(default_factory=dict)  # until when, ms
 
     def chat(self, app: str, user: int, number: int) -> Chat | None:
         """What `user` means by a number; None where it names nothing in this app."""
@@ -148,17 +150,17 @@ class Model:
         return Code.TOO_MANY_REQUESTS if forbidden == Code.OK and self._storm(request) else forbidden
 
     def _storm(self, request: Request) -> bool:
-        """Whether a target's messages would need more time than has passed, by more than a burst, one after the other at the rate."""
-        if not self.rate_per_s:
-            return False
-        each = 1000 // self.rate_per_s
-        for chat in map(request.chat, request.targets):
-            done = 0
-            for sent in self.logs[chat]:
-                done = max(done, sent.at) + each
-            if done - self.now > self.burst * each:
-                return True
-        return False
+        """Whether what was written for a target would need more time than has passed, by more than a burst, at the rate."""
+        return any(self._ahead(chat) > self.burst * self._each for chat in map(request.chat, request.targets))
+
+    @property
+    def _each(self) -> int:
+        """Time (ms) that a write takes at the rate."""
+        return 1000 // self.rate_per_s if self.rate_per_s else 0
+
+    def _ahead(self, chat: Chat) -> int:
+        """How much of the time (ms) that its writes need has not passed yet; 0 where there is no limit."""
+        return self.busy.get(chat, 0) - self.now if self.rate_per_s else 0
 
     def _forbidden(self, request: Request) -> Code:
         app, sender, targets = request.app, request.sender, request.targets
@@ -205,6 +207,11 @@ class Model:
         assert kept == asked, f"{key} {number}: {kept} instead of {asked}"
         assert image["sent_at"] == self.now, f"{key} {number}: sent at {image['sent_at']}, now is {self.now}"
         self.logs[chat].append(Sent(request, self.now))
+        at_least = max(self.busy.get(chat, 0), self.now) + self._each
+        self.busy[chat] = image.get("busy_until", self.now + self._each)
+        lost = self.busy[chat] - at_least  # the time of the races that were lost for it
+        assert 0 <= lost <= MOST_WRITES * self._each, f"{key} {number}: busy until {self.busy[chat]}, at least {at_least}"
+        assert not self._each or lost % self._each == 0, f"{key} {number}: busy until {self.busy[chat]}, at least {at_least}"
         request.times[chat] += 1
         if not request.key:
             assert request.times[chat] <= request.attempts, f"doubled: {request} is in {key} {request.times[chat]} times"
