@@ -186,11 +186,10 @@ def test_what_a_header_says_of_the_kind_of_token_changes_nothing(key: str) -> No
             assert code_of(forged(payload, key, header)) == Code.TOKEN_INVALID, header
 
 
-def test_of_a_header_that_occurs_twice_the_last_counts(key: str) -> None:  # RFC 7515, section 4
-    for head in ('"alg":"HS256","alg":"none","kid":"k1"', '"alg":"HS256","kid":"k1","kid":"k9"', '"alg":"HS256","kid":"k1","kid":null'):
+def test_a_header_that_occurs_twice_is_refused(key: str) -> None:  # RFC 7515, section 4
+    heads = ['"alg":"HS256","alg":"none","kid":"k1"', '"alg":"HS256","kid":"k1","kid":"k9"', '"alg":"HS256","kid":"k1","kid":null']
+    for head in [*heads, '"alg":"none","alg":"HS256","kid":"k1"', '"alg":"HS256","kid":"k9","kid":"k1"']:
         assert code_of(spelled(f"{{{head}}}".encode(), GOOD_PAYLOAD, key)) == Code.TOKEN_INVALID, head
-    for head in ('"alg":"none","alg":"HS256","kid":"k1"', '"alg":"HS256","kid":"k9","kid":"k1"'):
-        assert code_of(spelled(f"{{{head}}}".encode(), GOOD_PAYLOAD, key)) == 200, head
 
 
 def test_no_single_bit_of_a_token_can_be_flipped(key: str) -> None:
