@@ -3,6 +3,10 @@
 Usual: two users who write in turn and read what they get before they answer; messages of 80 characters; containers that are warm.
 """
 
+import random
+from base64 import b64decode
+
+from infra.settings import ROOT
 from messaging import inbox
 from ops.bench.figures import Figure, Part, Progress
 from ops.bench.naive import FIRST, Naive
@@ -13,6 +17,7 @@ from tests.world import APP
 CONVERSATIONS, UNREAD = 100, 20  # of the user whose list is asked for; those with something unread
 HISTORY = 60  # messages in a conversation: more than the largest page that is asked for
 LINE_GOAL = 200  # bytes
+PAGE, GZIP_GOAL = 50, 0.25  # messages; of the bytes of a page
 GROUP = 10  # members of a small group
 
 
@@ -21,7 +26,7 @@ def measure(progress: Progress) -> Part:
         here.doing("units of each operation")
         figures = [*_messages(here), *_requests(here), *_group(here)]
         figures += _unread(here)
-        figures.append(_log_line(here))
+        figures += [_log_line(here), _compressed(here)]
     return Part("units", figures)
 
 
@@ -118,6 +123,21 @@ def _log_line(here: Stage) -> Figure:
     return Figure(
         "Log bytes of a successful request", works[longest].log_bytes, "bytes", LINE_GOAL, note=f"{longest}, the longest line of all"
     )
+
+
+def _compressed(here: Stage) -> Figure:
+    """A page of different messages, each some 80 characters of this project's own prose."""
+    one, other = here.acquainted()
+    words, rng = (ROOT / "README.md").read_text().split(), random.Random(1)
+    for _ in range(PAGE):
+        here.world.send(*rng.choice(((one, [other]), (other, [one]))), content=" ".join(rng.choices(words, k=14))[:80])
+    sizes = {}
+    for accepted in ("gzip", "identity"):
+        query, headers = {"opposite_id": other, "limit": PAGE}, {"accept-encoding": accepted}
+        reply = here.world.reply("GET", "/message/conversation", here.world.token(one), query=query, headers=headers)
+        sizes[accepted] = len(b64decode(reply["body"]) if reply.get("isBase64Encoded") else reply["body"].encode())
+    what, note = f"A page of {PAGE} messages, with gzip to without", f"{sizes['gzip']:,} bytes to {sizes['identity']:,}"
+    return Figure(what, sizes["gzip"] / sizes["identity"], "×", GZIP_GOAL, note=note)
 
 
 def _ratio(work: Work, other: Work) -> float:
