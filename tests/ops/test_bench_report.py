@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from infra.settings import ROOT
 from ops.bench import __main__ as bench
 from ops.bench import report, runner
 from ops.bench.figures import Figure, Line, Part
@@ -204,3 +205,19 @@ def test_redrawing_measures_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert docs.bench("--redraw") == 0
     assert docs.document.read_text() == report.document(PLACES, FOUND)
     assert json.loads(docs.figures.read_text())["machine"] == "a machine"
+
+
+def test_the_readme_tells_what_was_measured() -> None:
+    found = {figure.what: figure for figure in report.from_json((ROOT / "docs" / "benchmarks.json").read_text()).figures}
+    without, with_id = (found[f"A million one-to-one messages, {which} transaction_id"] for which in ("without", "with"))
+    assert without.naive
+    assert with_id.naive
+    told = [
+        f"One-to-one messages cost ${without.value:.2f} a million",
+        f"with a `transaction_id` ${with_id.value:.2f}",
+        f"{without.value / without.naive:.2f} and {with_id.value / with_id.naive:.2f} of what",
+        f"{found['Start-up CPU of send, to the smallest function making its calls'].value:.1f} times the CPU",
+        f"${found['The stack with nothing to do, a month'].value:.2f} a month",
+    ]
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert [words for words in told if words not in readme] == []
