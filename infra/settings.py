@@ -96,8 +96,8 @@ class Settings(BaseModel):
     web_acl_arn: str  # a WAF in CloudFront, which is then put in front of the API under domain_name, or none
     invokers: list[Invoker]  # who may invoke the endpoints directly, beside those of this account whose own policy lets them
     permissions_boundary: str  # a managed policy that bounds what the functions' roles may do, by its name, or none
-    access_log: bool  # of API Gateway, a second line for each request: some 0.06 dollars a million
-    tracing: bool  # by X-Ray: with its default sampling some 0.36 dollars a million messages
+    access_log: bool  # of API Gateway, a second line for each request; `parley cost --access-log` says what for
+    tracing: bool  # by X-Ray, with its default sampling; `parley cost --tracing` says what for
     partial_batches: bool  # false where the stream's poller ignores batchItemFailures, as the local one does
 
     @model_validator(mode="after")
