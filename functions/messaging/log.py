@@ -82,7 +82,7 @@ def append(message: Message, newest: Tip, relocate: Callable[[int, int], int] | 
             return slot
         store.backoff(attempt)
         newest = tip(conversation, message.sent_at)
-        if overfull(newest, message.sent_at):
+        if overfull(newest, max(message.sent_at, newest.sent_at)):  # who has been at it for a while is not to be refused for that
             break
         slot = relocate(slot, newest.msg_id + 1) if relocate else newest.msg_id + 1
     raise ApiError(Code.TOO_MANY_REQUESTS, "too many messages into this conversation at once, send again")

@@ -1,5 +1,6 @@
 """Messages over HTTP, all the way into everybody's list."""
 
+import gzip
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +76,19 @@ def test_eight_senders_at_once_leave_dense_numbers_and_lose_and_double_nothing(a
     assert [message["msg_id"] for message in seen] == list(range(80, 0, -1))
     by_number = {message["msg_id"]: message["content"] for message in seen}
     assert [[by_number[number] for number in each] for each in numbers] == said
+
+
+def test_a_page_is_compressed_on_its_way_to_who_takes_gzip(api: Api, people: Make) -> None:
+    alice, bob = people(2)
+    for n in range(5):
+        api.send(alice.token, [bob.user_id], content=f"Ünïcödé {n}")
+    query, headers = {"opposite_id": bob.user_id}, {"app_id": "demo", "access-token": alice.token}
+    plain = api.raw("GET", "/message/conversation", headers=headers, fields=query)
+    packed = api.raw("GET", "/message/conversation", headers=headers | {"accept-encoding": "gzip"}, fields=query, decode_content=False)
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(packed.data) == plain.data
+    assert len(packed.data) < len(plain.data)
 
 
 def test_eight_repeats_at_once_are_one_message(api: Api, people: Make) -> None:

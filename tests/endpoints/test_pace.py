@@ -122,3 +122,15 @@ def test_a_race_that_was_lost_counts_as_what_it_has_written(fast: FastWorld, tra
     fast.injector = overtaken
     assert fast.post(1001, [1002], transaction_id=transaction_id)["msg_ids"] == [2]
     assert fast.rows("Messages")[1]["busy_until"] == fast.now_ms + (1 + writes) * INTERVAL_MS
+
+
+def test_who_has_waited_long_is_not_refused_for_that(fast: FastWorld) -> None:
+    def overtaken_late(operation: str, request: dict[str, Any], perform: Callable[..., Any]) -> Any:
+        if operation == "PutItem":
+            fast.injector = None
+            fast.now_ms += 10 * AT_ONCE * INTERVAL_MS
+            fast.post(1002, [1001])
+        return perform()
+
+    fast.injector = overtaken_late
+    assert fast.post(1001, [1002])["msg_ids"] == [2]
