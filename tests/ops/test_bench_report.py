@@ -27,6 +27,7 @@ FOUND = Report(
         Part("startup", [MISSED]),
     ],
 )
+IN_WORDS = {2: "two", 3: "three", 4: "four"}  # measured anew, it may be a little more or less
 PLACES = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("run", "goals", "costs", "startup"))
 
 
@@ -216,7 +217,7 @@ def test_the_readme_tells_what_was_measured() -> None:
         f"One-to-one messages cost ${without.value:.2f} a million",
         f"with a `transaction_id` ${with_id.value:.2f}",
         f"{without.value / without.naive:.2f} and {with_id.value / with_id.naive:.2f} of what",
-        f"{found['Start-up CPU of send, to the smallest function making its calls'].value:.1f} times the CPU",
+        f"some {IN_WORDS[round(found['Start-up CPU of send, to the smallest function making its calls'].value)]} times the CPU",
         f"${found['The stack with nothing to do, a month'].value:.2f} a month",
     ]
     readme = " ".join((ROOT / "README.md").read_text().split())
