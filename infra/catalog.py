@@ -32,7 +32,7 @@ class Function:
 POSTING: Grants = {
     "messages": ("Query", "PutItem"),
     "inbox": ("BatchGetItem",),
-    "dedup": ("GetItem", "PutItem", "UpdateItem"),
+    "dedup": ("BatchGetItem", "PutItem", "UpdateItem"),  # as in 0.1.0: while a stack is updated, its code runs on this
     "directory": ("GetItem", "BatchGetItem"),
 }
 MARKING: Grants = {"messages": ("Query",), "inbox": ("GetItem", "UpdateItem"), "directory": ("GetItem",)}

@@ -20,7 +20,7 @@ def find(request: str, digest: str, now_ms: int) -> Slots | None:
 
     ApiError TRANSACTION_ID_REUSED where the earlier request asked for something else.
     """
-    record = store.get(ref(request))
+    (record,) = store.get_many([ref(request)])
     if not record or record[keys.EXPIRES_AT] * 1000 <= now_ms:
         return None
     return _claimed(record, digest)
