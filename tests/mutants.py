@@ -134,6 +134,13 @@ MUTANTS = (
         "messaging/dedup",
         "if not record or record[keys.EXPIRES_AT] * 1000 <= now_ms:",
         "if not record:",
+        "endpoints/test_send.py::test_after_24_hours_who_has_left_the_group_is_refused_like_anybody",
+    ),
+    mutant(
+        "an expired record that TTL has not deleted keeps its transaction_id",
+        "messaging/dedup",
+        "now_ms // 1000}),",
+        "0}),",
         "endpoints/test_send.py::test_a_transaction_id_is_free_again_after_24_hours_with_its_row_still_there",
     ),
     mutant(

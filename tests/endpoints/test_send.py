@@ -299,6 +299,17 @@ def test_a_repeat_gets_the_first_reply_also_after_leaving_the_group(world: World
     assert len(world.rows("Messages")) == 1
 
 
+def test_after_24_hours_who_has_left_the_group_is_refused_like_anybody(
+    world: World, alice: int, bob: int, later: Callable[[float], None]
+) -> None:
+    group = world.group(alice, bob)
+    world.say(bob, group, transaction_id=7)
+    world.leave(group, bob)
+    later(86_401)
+    assert _dedup_rows(world) == 1
+    assert world.post(bob, [group], type=2, transaction_id=7)["code"] == 20002
+
+
 @pytest.mark.parametrize(
     "other",
     [{"content": "other"}, {"attachment": "a"}, {"attachment": ""}, {"config": "c"}, {"ext": "e"}, {"content_type": 6}],
