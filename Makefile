@@ -35,7 +35,7 @@ soak: .venv/.ready      ## random histories and HTTP clients with containers kil
 audit: .venv/.ready     ## what is known against the versions that the functions run on; needs a vulnerability service
 	@$(PY) -m infra.audit
 
-bench: .venv/.ready     ## measures cost, start-up, CPU, latency and growth; writes docs/benchmarks.md and its plots, some 15 minutes
+bench: .venv/.ready     ## measures cost, start-up, CPU, latency and growth; writes docs/benchmarks.md and its plots; less than 15 minutes
 	@.venv/bin/uv run --frozen --group bench python -m ops.bench
 
 synth: .venv/.ready     ## the CloudFormation template of a stage, STAGE=dev unless said otherwise, to cdk.out; needs no AWS account
