@@ -51,9 +51,13 @@ def _tip(item: store.Item) -> Tip:
 
 
 def overfull(newest: Tip, now_ms: int) -> bool:
-    """Whether the conversation is ahead of its rate by more than a burst: one message more would only feed the storm."""
+    """Whether the conversation is ahead of its rate by more than a burst: one message more would only feed the storm.
+
+    It is as late as its newest message says, where that is later than `now_ms`: who has been at it for a while, or whose clock is behind,
+    is not to be refused for that.
+    """
     rate, burst = settings().conversation_rate_per_s, settings().conversation_burst
-    return rules.overfull(newest.busy_until, now_ms, rate, burst)
+    return rules.overfull(newest.busy_until, max(now_ms, newest.sent_at), rate, burst)
 
 
 def append(message: Message, newest: Tip, relocate: Callable[[int, int], int] | None = None) -> int:
@@ -82,7 +86,7 @@ def append(message: Message, newest: Tip, relocate: Callable[[int, int], int] | 
             return slot
         store.backoff(attempt)
         newest = tip(conversation, message.sent_at)
-        if overfull(newest, max(message.sent_at, newest.sent_at)):  # who has been at it for a while is not to be refused for that
+        if overfull(newest, message.sent_at):
             break
         slot = relocate(slot, newest.msg_id + 1) if relocate else newest.msg_id + 1
     raise ApiError(Code.TOO_MANY_REQUESTS, "too many messages into this conversation at once, send again")

@@ -134,3 +134,10 @@ def test_who_has_waited_long_is_not_refused_for_that(fast: FastWorld) -> None:
 
     fast.injector = overtaken_late
     assert fast.post(1001, [1002])["msg_ids"] == [2]
+
+
+def test_whose_clock_is_behind_is_not_refused_for_that(fast: FastWorld) -> None:
+    fast.now_ms += 60_000
+    fast.post(1002, [1001])
+    fast.now_ms -= 60_000
+    assert fast.post(1001, [1002])["msg_ids"] == [2]
