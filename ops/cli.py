@@ -3,7 +3,7 @@
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from messaging.errors import ApiError, Code
+from messaging.base.errors import ApiError, Code
 from ops.commands import functions
 from ops.commands.apps import app
 from ops.commands.cost import cost_of

@@ -15,10 +15,10 @@ import boto3
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from messaging import keys, store
-from messaging.models import FanoutJob, Message
-from messaging.rules import PARTS
-from messaging.settings import settings
+from messaging.base import keys, store
+from messaging.base.settings import settings
+from messaging.conversations.models import FanoutJob, Message
+from messaging.conversations.rules import PARTS
 from ops import scan
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.catalog import FUNCTIONS
 from infra.package import FUNCTIONS as SOURCES
 from infra.package import LAMBDA_PYTHON
-from messaging import keys, store
-from messaging.errors import ApiError
+from messaging.base import keys, store
+from messaging.base.errors import ApiError
 from ops import dead_letters, keyring
 from ops.round_trip import round_trip, sweep
 

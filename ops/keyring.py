@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import boto3
 
-from messaging import store
-from messaging.errors import ApiError, Code
-from messaging.settings import settings
-from messaging.tokens import CURRENT
+from messaging.base import store
+from messaging.base.errors import ApiError, Code
+from messaging.base.settings import settings
+from messaging.people.tokens import CURRENT
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient

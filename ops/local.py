@@ -24,9 +24,10 @@ from infra import prices
 from infra import settings as stage_settings
 from infra.catalog import FUNCTIONS
 from infra.settings import ROOT
-from messaging import directory, groups, tokens
-from messaging.errors import ApiError
-from messaging.models import ADMIN, USER
+from messaging.base.errors import ApiError
+from messaging.conversations import membership
+from messaging.people import directory, tokens
+from messaging.people.models import ADMIN, USER
 from ops import cdk, stack
 from ops.console import err, fail, out, run, step
 
@@ -319,7 +320,7 @@ def _demo(app_id: str, names: tuple[str, ...]) -> dict[str, Any]:
             users[name] = directory.create(app_id, "user", now_ms, title=name)["entity_id"]
     members = [users[name] for name in names[:3]]
     found = [group["entity_id"] for group in directory.listed(app_id, "group")]
-    group_id = found[0] if found else groups.create(app_id, members[0], members, False, now_ms, None, lambda done: None)
+    group_id = found[0] if found else membership.create(app_id, members[0], members, False, now_ms, None, lambda done: None)
     return {
         "app_id": app_id,
         "admin_token": tokens.issue(app_id, admin_id, ADMIN, TOKEN_S, now_ms),

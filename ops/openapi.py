@@ -14,10 +14,12 @@ from pydantic import BaseModel
 
 from infra.catalog import FUNCTIONS, Function
 from infra.settings import ROOT
-from messaging import edge, keys
-from messaging.errors import HTTP_STATUS, Code
-from messaging.models import MAX_TARGETS, ActingHeaders, AppHeader, Message, conversation_view, message_view, page_view, xid
-from messaging.rules import CONTENT_TYPES, Marks
+from messaging import edge
+from messaging.base import keys
+from messaging.base.errors import HTTP_STATUS, Code
+from messaging.conversations.models import MAX_TARGETS, Message, conversation_view, message_view, page_view, xid
+from messaging.conversations.rules import CONTENT_TYPES, Marks
+from messaging.edge import ActingHeaders, AppHeader
 from ops.console import fail
 
 PATH = ROOT / "docs" / "openapi.json"

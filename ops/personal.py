@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from messaging import directory, groups, inbox, keys, log, rules, store
-from messaging.keys import Conversation
-from messaging.models import Message
-from messaging.rules import CONTENT_TYPES, PARTS
-from messaging.settings import settings
+from messaging.base import keys, store
+from messaging.base.keys import Conversation
+from messaging.base.settings import settings
+from messaging.conversations import inbox, log, membership, rules
+from messaging.conversations.models import Message
+from messaging.conversations.rules import CONTENT_TYPES, PARTS
+from messaging.people import directory
 from ops import scan
 
 # Until nothing that the user has begun is under way: the app item is remembered for 30 s, a request runs for 28 s at most.
@@ -83,7 +85,7 @@ def close(app_id: str, user: int, now_ms: int) -> int:
     gone_at = directory.erase(app_id, user, now_ms)
     for conversation, row in conversations(app_id, user):
         if inbox.belongs(row):
-            groups.leave(app_id, conversation.low, [user], now_ms, lambda done: None)
+            membership.leave(app_id, conversation.low, [user], now_ms, lambda done: None)
     return gone_at + SETTLED_MS
 
 

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from messaging import directory, groups, inbox, keys, log, rules, store
-from messaging.keys import Conversation
-from messaging.log import Tip
-from messaging.rules import News
-from messaging.settings import settings
+from messaging.base import keys, store
+from messaging.base.keys import Conversation
+from messaging.base.settings import settings
+from messaging.conversations import inbox, log, membership, rules
+from messaging.conversations.log import Tip
+from messaging.conversations.rules import News
+from messaging.people import directory
 from ops import scan
 
 # A row that is missing for a message that old was lost: delivery is not merely on its way, a stream keeps nothing for longer.
@@ -71,7 +73,7 @@ def group(app_id: str, group_id: int, only: int | None, now_ms: int) -> Rebuilt:
     done = Rebuilt()
     for chunk in _chunks(members):
         rows = store.get_many([inbox.ref(app_id, member, group_id) for member in chunk])
-        lost = [partial(groups.restore, conversation, member, now_ms) for member, row in zip(chunk, rows, strict=True) if row is None]
+        lost = [partial(membership.restore, conversation, member, now_ms) for member, row in zip(chunk, rows, strict=True) if row is None]
         done += Rebuilt(made=sum(map(bool, [restore() for restore in lost])))
         if not by_head:
             there = [(member, row) for member, row in zip(chunk, rows, strict=True) if inbox.belongs(row) and row]

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from messaging import inbox, keys, rules, store
-from messaging.errors import ApiError, Code
-from messaging.keys import Table
-from messaging.settings import settings
+from messaging.base import keys, store
+from messaging.base.errors import ApiError, Code
+from messaging.base.keys import Table
+from messaging.base.settings import settings
+from messaging.conversations import inbox, rules
 from ops import scan
 
 Progress = Callable[[int], None]

@@ -6,9 +6,11 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from messaging import dedup, directory, inbox, keys, store, tokens
-from messaging.models import USER
-from messaging.settings import settings
+from messaging.base import keys, store
+from messaging.base.settings import settings
+from messaging.conversations import dedup, inbox
+from messaging.people import directory, tokens
+from messaging.people.models import USER
 
 APP = re.compile(r"doctor-[0-9a-f]{12}")
 ABANDONED_MS = 600_000  # an app that is older belongs to no round trip that is under way

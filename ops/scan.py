@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from infra.prices import usd
-from messaging import store
+from messaging.base import store
 
 READ_UNIT = 4096  # bytes of a consistent read, AWS
 SEGMENTS = 8  # read side by side

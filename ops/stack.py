@@ -9,7 +9,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.settings import ROOT
-from messaging import settings
+from messaging.base import settings
 from ops.console import fail
 
 REGION = "us-east-1"  # of the local AWS

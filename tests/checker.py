@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from messaging.errors import Code
+from messaging.base.errors import Code
 
 RETRYABLE = {Code.STORE_FAILED, Code.TOO_MANY_REQUESTS, Code.INTERNAL}  # these may have been stored in part: the client asks again
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import urllib3
 
-from messaging import keys
-from messaging.errors import Code
-from messaging.keys import Conversation
+from messaging.base import keys
+from messaging.base.errors import Code
+from messaging.base.keys import Conversation
 from tests.checker import RETRYABLE, Ask
 
 APP = "demo"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from messaging import keys, store
+from messaging.base import keys, store
 from tests.faults.sdk import error
 
 Value = dict[str, Any]  # as DynamoDB writes it: {"S": "text"}

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pytest
 
-from messaging import directory, rules, settings, store
-from messaging.rules import Marks
-from messaging.telemetry import logger
+from messaging.base import settings, store
+from messaging.base.telemetry import logger
+from messaging.conversations import rules
+from messaging.conversations.rules import Marks
+from messaging.people import directory
 from tests import world as worlds
 from tests.conftest import ENVIRONMENT
 from tests.fast_aws import FastAws, Item, Snapshot
@@ -138,12 +140,12 @@ def fast_world(**environment: str) -> Iterator[FastWorld]:
         settings.settings.cache_clear()
         world = FastWorld()
         clock = _Clock(world)
-        for module in ("messaging.edge", "messaging.directory", "messaging.tokens", "messaging.store"):
+        for module in ("messaging.edge", "messaging.people.directory", "messaging.people.tokens", "messaging.base.store"):
             patch.setattr(f"{module}.time", clock)
         patch.setattr(worlds, "_now", lambda: world.now_ms)
         patch.setattr(worlds, "time", clock)
         patch.setattr(store, "parallel", world._in_turn)
-        patch.setattr("messaging.posting.uuid.uuid4", world._uuid4)
+        patch.setattr("messaging.conversations.posting.uuid.uuid4", world._uuid4)
         patch.setattr(logger, "_logger", _Quiet(world))
         with tampered(world._answer):
             worlds.cold()

@@ -26,7 +26,7 @@ def _fingerprint() -> str:
         ROOT / "uv.lock",
         prices.PATH,
         *sorted((ROOT / "infra").rglob("*.py")),
-        ROOT / "functions/messaging/keys.py",
+        ROOT / "functions/messaging/base/keys.py",
     ]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -18,7 +18,8 @@ import typer
 
 from infra import settings as stage_settings
 from infra.settings import ROOT
-from messaging import directory, groups
+from messaging.conversations import membership
+from messaging.people import directory
 from ops import cdk, local, stack
 from ops.console import fail, run, step
 
@@ -109,7 +110,7 @@ def _fill(outputs: dict[str, str]) -> dict[str, int]:
     now_ms = time.time_ns() // 1_000_000
     directory.create_app(APP, now_ms)
     alice, bob, carol = (int(directory.create(APP, "user", now_ms, title=name)["entity_id"]) for name in ("alice", "bob", "carol"))
-    group = groups.create(APP, alice, [bob, carol], False, now_ms, None, lambda done: None)
+    group = membership.create(APP, alice, [bob, carol], False, now_ms, None, lambda done: None)
     for number in range(MESSAGES):
         body = {"type": 1, "targets": [bob, carol], "content": f"message {number}", "transaction_id": number + 1}
         invoke(outputs, "Send", alice, body=body)

@@ -20,8 +20,10 @@ import boto3
 from botocore.client import BaseClient
 
 from infra.settings import ROOT
-from messaging import directory, groups, queue, settings, store, tokens
-from messaging.models import ADMIN, USER, Claims
+from messaging.base import settings, store
+from messaging.conversations import membership, queue
+from messaging.people import directory, tokens
+from messaging.people.models import ADMIN, USER, Claims
 from tests.synthesized import resources
 
 EVENTS = ROOT / "events"
@@ -73,13 +75,13 @@ class World:
         return int(directory.create(app, "user", _now(), number, title=name)["entity_id"])
 
     def group(self, *members: int, app: str = APP, history_visible: bool = False, number: int | None = None) -> int:
-        return groups.create(app, members[0], members, history_visible, _now(), number, lambda done: None)
+        return membership.create(app, members[0], members, history_visible, _now(), number, lambda done: None)
 
     def join(self, group: int, *users: int, app: str = APP) -> list[int]:
-        return groups.join(app, group, users, _now(), lambda done: None)
+        return membership.join(app, group, users, _now(), lambda done: None)
 
     def leave(self, group: int, *users: int, app: str = APP) -> None:
-        groups.leave(app, group, users, _now(), lambda done: None)
+        membership.leave(app, group, users, _now(), lambda done: None)
 
     def token(self, user: int, role: int = USER, app: str = APP, lives_s: float = 3600, **claims: Any) -> str:
         now = time.time()

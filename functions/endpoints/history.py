@@ -3,14 +3,17 @@
 from functools import partial
 from typing import Any
 
-from messaging import conversations, edge, inbox, keys, log, rules, store
-from messaging.conversations import Found
-from messaging.models import MAX_PAGE, Caller, HistoryQuery, Message, message_view, page_view
+from messaging import edge
+from messaging.base import keys, store
+from messaging.conversations import inbox, log, lookup, rules
+from messaging.conversations.lookup import Found
+from messaging.conversations.models import MAX_PAGE, HistoryQuery, Message, message_view, page_view
+from messaging.people.models import Caller
 
 
 @edge.endpoint(HistoryQuery, "query")
 def handler(caller: Caller, request: HistoryQuery, now_ms: int) -> edge.Reply:
-    found = conversations.find(caller, request.opposite_id)
+    found = lookup.find(caller, request.opposite_id)
     if found is None:
         return {"data": page_view([], 0)}
     start, limit = request.msg_id_start or keys.MAX_ID, min(request.limit, MAX_PAGE)

@@ -1,7 +1,9 @@
 """POST|PUT /message/notify: a system message, for administrators. Without `from_user_id` it comes from user 0, the system."""
 
-from messaging import edge, posting
-from messaging.models import Caller, SendRequest
+from messaging import edge
+from messaging.conversations import posting
+from messaging.conversations.models import SendRequest
+from messaging.people.models import Caller
 
 
 @edge.endpoint(SendRequest, "body", admin_only=True, checks_user=False)

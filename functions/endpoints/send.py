@@ -1,8 +1,10 @@
 """POST|PUT /message/send: a message to users or to groups. Answered with 200: durable, and in history from that moment."""
 
-from messaging import edge, posting
-from messaging.errors import ApiError, Code
-from messaging.models import Caller, SendRequest
+from messaging import edge
+from messaging.base.errors import ApiError, Code
+from messaging.conversations import posting
+from messaging.conversations.models import SendRequest
+from messaging.people.models import Caller
 
 
 @edge.endpoint(SendRequest, "body", checks_user=False)

@@ -2,15 +2,18 @@
 
 from functools import partial
 
-from messaging import conversations, edge, log, rules, store
-from messaging.conversations import Found
-from messaging.models import MAX_CONVERSATIONS, Caller, UnreadQuery, conversation_view
-from messaging.settings import settings
+from messaging import edge
+from messaging.base import store
+from messaging.base.settings import settings
+from messaging.conversations import log, lookup, rules
+from messaging.conversations.lookup import Found
+from messaging.conversations.models import MAX_CONVERSATIONS, UnreadQuery, conversation_view
+from messaging.people.models import Caller
 
 
 @edge.endpoint(UnreadQuery, "query")
 def handler(caller: Caller, request: UnreadQuery, now_ms: int) -> edge.Reply:
-    listed = [found for found in conversations.all_of(caller) if _holds_a_message(found, now_ms)]
+    listed = [found for found in lookup.all_of(caller) if _holds_a_message(found, now_ms)]
     listed.sort(key=_activity, reverse=True)
     if request.cursor:
         after = tuple(map(int, request.cursor.split("-")))

@@ -9,13 +9,15 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from messaging import directory, store, tokens
-from messaging.errors import ApiError, Code
-from messaging.models import ADMIN, ActingHeaders, AppHeader, Caller, DirectEvent, Wire, json_object
-from messaging.rules import PARTS
-from messaging.telemetry import logger
+from messaging.base import store
+from messaging.base.errors import ApiError, Code
+from messaging.base.telemetry import logger
+from messaging.base.wire import AppId, Id, Wire, json_object
+from messaging.conversations.rules import PARTS
+from messaging.people import directory, tokens
+from messaging.people.models import ADMIN, Caller
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # of a synchronous Lambda invocation, AWS quota; API Gateway refuses larger ones with 413
 REPLACEMENT = "\ufffd"  # what API Gateway makes of bytes that are no UTF-8: what arrives with it may not be what was sent
@@ -35,6 +37,27 @@ Event = dict[str, Any]
 Reply = dict[str, Any]  # `data`, and top-level fields beside it
 W = TypeVar("W", bound=Wire)
 P = TypeVar("P", dict[str, Any], str)
+
+
+class DirectEvent(Wire):
+    """What another AWS service invokes a function with; IAM has let it in."""
+
+    app_id: AppId
+    user_id: Id | None = None
+    group_id: Id | None = None
+    query: dict[str, Any] = Field(default_factory=dict)
+    body: dict[str, Any] = Field(default_factory=dict)
+
+
+class AppHeader(Wire):
+    app_id: AppId
+
+
+class ActingHeaders(Wire):
+    """For whom, and with whose rights, an administrator acts."""
+
+    user_id: Id | None = None
+    group_id: Id | None = None
 
 
 def endpoint(

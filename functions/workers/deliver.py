@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from messaging import directory, inbox, keys, store
-from messaging.keys import Conversation
-from messaging.models import FanoutJob
-from messaging.queue import enqueue
-from messaging.rules import COMMAND, News
-from messaging.settings import settings
-from messaging.telemetry import lag, logger
+from messaging.base import keys, store
+from messaging.base.keys import Conversation
+from messaging.base.settings import settings
+from messaging.base.telemetry import lag, logger
+from messaging.conversations import inbox
+from messaging.conversations.models import FanoutJob
+from messaging.conversations.queue import enqueue
+from messaging.conversations.rules import COMMAND, News
+from messaging.people import directory
 
 MEMBERS_PER_JOB = 100  # one fan-out job takes well under a second, and a failed one repeats little
 

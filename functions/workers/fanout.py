@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from messaging import inbox, keys, store
-from messaging.models import FanoutJob
-from messaging.rules import News
-from messaging.telemetry import lag, logger
+from messaging.base import keys, store
+from messaging.base.telemetry import lag, logger
+from messaging.conversations import inbox
+from messaging.conversations.models import FanoutJob
+from messaging.conversations.rules import News
 
 Place = tuple[str, int]  # a conversation key and a member
 

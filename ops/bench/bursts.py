@@ -4,7 +4,7 @@ The real handler of `send` runs on the in-process AWS. Each of its AWS calls tak
 takes effect in its middle, or at another share of it; a pause takes as long as it says; computing takes no time. Clients arrive at
 random (Poisson) and do not ask again when they are refused.
 
-python -m ops.bench.bursts --rate 200 --to group --constant messaging.log.APPEND_ATTEMPTS=8
+python -m ops.bench.bursts --rate 200 --to group --constant messaging.conversations.log.APPEND_ATTEMPTS=8
 """
 
 import ast
@@ -27,9 +27,9 @@ from rich.table import Table
 
 from endpoints.send import handler
 from infra.settings import load as load_settings
-from messaging import store
-from messaging.errors import Code
-from messaging.rules import TEXT
+from messaging.base import store
+from messaging.base.errors import Code
+from messaging.conversations.rules import TEXT
 from ops.bench.deployed import STAGE
 from ops.bench.figures import Figure, Line, Part, Progress
 from ops.bench.virtual_time import VirtualTime
@@ -78,7 +78,7 @@ class Load:
     latency_s: float = LATENCY_S
     effect: float = EFFECT
     settings: Mapping[str, str] = field(default_factory=lambda: DEPLOYED)  # environment of the functions
-    constants: Mapping[str, object] = field(default_factory=dict)  # "messaging.log.APPEND_ATTEMPTS": 8
+    constants: Mapping[str, object] = field(default_factory=dict)  # "messaging.conversations.log.APPEND_ATTEMPTS": 8
 
     @property
     def count(self) -> int:
@@ -206,7 +206,7 @@ def _parley(load: Load, done: Run) -> Iterator[tuple[VirtualTime, FastWorld, lis
         world.injector = answer
         clock.moved = lambda now_s: setattr(world, "now_ms", START_MS + int(now_s * 1000))
         patch.setattr(store, "parallel", clock.parallel)
-        patch.setattr("messaging.store.time.sleep", clock.sleep)
+        patch.setattr("messaging.base.store.time.sleep", clock.sleep)
         random.seed(f"{load.seed} pauses")
         try:
             yield clock, world, senders

@@ -9,7 +9,7 @@ from itertools import count
 from statistics import median
 
 from infra.prices import usd
-from messaging.settings import settings
+from messaging.base.settings import settings
 from ops import cost
 from ops.bench import dollars
 from ops.bench.deployed import Deployment, deployment

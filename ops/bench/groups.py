@@ -1,6 +1,6 @@
 """Groups: what a message costs its sender and altogether whatever their size, and how a busy one shares its writes."""
 
-from messaging.settings import settings
+from messaging.base.settings import settings
 from ops.bench import dollars
 from ops.bench.costs import A_SECOND
 from ops.bench.deployed import Deployment, deployment

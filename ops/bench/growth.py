@@ -8,7 +8,7 @@ import gc
 from collections.abc import Callable
 from itertools import count
 
-from messaging import keys
+from messaging.base import keys
 from ops.bench.figures import Figure, Line, Part, Progress
 from ops.bench.stage import Stage, Work, stage
 from tests.world import APP

@@ -15,7 +15,7 @@ import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent
 
-from messaging import keys, store
+from messaging.base import keys, store
 from ops.bench import meter
 from ops.bench.meter import Meter
 from ops.bench.stage import CONTENT, GATEWAY_HEADERS, Doing, Work

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
-from messaging import groups, keys, store
-from messaging.telemetry import logger
+from messaging.base import keys, store
+from messaging.base.telemetry import logger
+from messaging.conversations import membership
 from ops.bench import deployed
 from ops.bench.figures import Progress
 from ops.bench.meter import Meter, Metered
@@ -194,12 +195,12 @@ class Stage:
     def group(self, size: int) -> Group:
         """A group of three members or more, read by its head where it is above the push limit.
 
-        All but three are copies of one who joined; beyond `groups.MAX_MEMBERS` it is as if the product let them in.
+        All but three are copies of one who joined; beyond `membership.MAX_MEMBERS` it is as if the product let them in.
         """
         owner, other, last = self.user(), self.user(), self.user()
         group = self.world.group(owner, other)
         copies = range(FIRST_COPY, FIRST_COPY + size - 3)
-        allowed = groups.MAX_MEMBERS - 3
+        allowed = membership.MAX_MEMBERS - 3
         self._copy(group, other, copies[:allowed])
         self.world.join(group, last)  # which crosses the push limit as the product does
         self._copy(group, last, copies[allowed:])

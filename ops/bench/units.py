@@ -7,7 +7,7 @@ import random
 from base64 import b64decode
 
 from infra.settings import ROOT
-from messaging import inbox
+from messaging.conversations import inbox
 from ops.bench.figures import Figure, Part, Progress
 from ops.bench.naive import FIRST, Naive
 from ops.bench.stage import Stage, Work, stage

@@ -141,12 +141,14 @@ def _answered_at_once() -> Iterator[tuple[Callable[[], float], Callable[[], None
 
 def _variants(name: str) -> Variants:
     """The endpoint, a function that only validates, and that function with what cannot be spared."""
-    from messaging import models, tokens
-    from messaging.telemetry import logger
+    from messaging.base.telemetry import logger
+    from messaging.base.wire import Wire
+    from messaging.conversations import models
+    from messaging.people import tokens
 
     event, handler = stub.event(name), handler_of(name)
     envelope = stub.envelope(handler(event, Context))
-    validated: dict[str, type[models.Wire]] = {
+    validated: dict[str, type[Wire]] = {
         "send": models.SendRequest,
         "notify": models.SendRequest,
         "history": models.HistoryQuery,
@@ -195,7 +197,7 @@ def _taken(variants: Variants, spent: Callable[[], float], restore: Callable[[],
 def profile(name: str) -> None:
     """Prints the functions in which a request spends its CPU outside AWS calls, by their own time."""
     requests = 500
-    from messaging import store
+    from messaging.base import store
 
     with _answered_at_once() as (_, restore):
         store.parallel = lambda calls: [call() for call in calls]  # cProfile sees one thread

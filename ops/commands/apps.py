@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from messaging import directory
+from messaging.people import directory
 from ops import stack as stacks
 from ops.commands.common import Json, Stack, now_ms, tell, tell_all, when
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from messaging.keys import MAX_ID
+from messaging.base.keys import MAX_ID
 from ops.console import err, fail, out
 
 T = TypeVar("T")

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from messaging import keys
-from messaging.settings import settings
+from messaging.base import keys
+from messaging.base.settings import settings
 from ops import dead_letters, scan
 from ops import stack as stacks
 from ops.commands.common import Json, Stack, Yes, age, confirm, now_ms, tell_all, when, with_progress

@@ -10,8 +10,8 @@ from typing import Annotated
 import boto3
 import typer
 
-from messaging import directory, tokens
-from messaging.models import ADMIN, USER
+from messaging.people import directory, tokens
+from messaging.people.models import ADMIN, USER
 from ops import stack as stacks
 from ops.commands.common import Stack, now_ms
 from ops.console import err, fail

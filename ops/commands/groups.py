@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from messaging import directory, groups
+from messaging.conversations import membership
+from messaging.people import directory
 from ops import stack as stacks
 from ops.commands.common import App, ChosenId, Json, Stack, now_ms, profile_view, tell, tell_all, with_progress
 from ops.console import fail
@@ -41,7 +42,7 @@ def group_create(
     stacks.connect(stack)
     members = sorted({owner, *ids(member, members_from)})
     group_id = with_progress(
-        "Adding members", len(members), lambda progress: groups.create(app, owner, members, history_visible, now_ms(), id, progress)
+        "Adding members", len(members), lambda progress: membership.create(app, owner, members, history_visible, now_ms(), id, progress)
     )
     tell({"group_id": group_id, "owner_id": owner, "members": len(members)}, as_json, str(group_id))
 
@@ -58,7 +59,7 @@ def group_add(
     """Makes users members; who is one already stays as before."""
     stacks.connect(stack)
     members = sorted(set(ids(member, members_from)))
-    joined = with_progress("Adding members", len(members), lambda progress: groups.join(app, group, members, now_ms(), progress))
+    joined = with_progress("Adding members", len(members), lambda progress: membership.join(app, group, members, now_ms(), progress))
     tell({"group_id": group, "joined": joined}, as_json, f"{len(joined)} joined, {len(members) - len(joined)} were members already")
 
 
@@ -74,7 +75,7 @@ def group_remove(
     """Ends memberships."""
     stacks.connect(stack)
     members = sorted(set(ids(member, members_from)))
-    with_progress("Removing members", len(members), lambda progress: groups.leave(app, group, members, now_ms(), progress))
+    with_progress("Removing members", len(members), lambda progress: membership.leave(app, group, members, now_ms(), progress))
     tell({"group_id": group, "left": members}, as_json, f"{len(members)} left")
 
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from messaging import directory
-from messaging.settings import settings
+from messaging.base.settings import settings
+from messaging.people import directory
 from ops import rebuild, scan
 from ops import stack as stacks
 from ops.commands.common import App, Json, Stack, Yes, confirm, now_ms, tell, with_progress

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from messaging import directory, tokens
-from messaging.models import ADMIN, USER
+from messaging.people import directory, tokens
+from messaging.people.models import ADMIN, USER
 from ops import stack as stacks
 from ops.commands.common import App, Json, Stack, now_ms, tell, tell_all, when
 from ops.console import fail

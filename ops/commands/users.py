@@ -10,8 +10,9 @@ from typing import Annotated, TextIO
 
 import typer
 
-from messaging import directory, inbox
-from messaging.settings import settings
+from messaging.base.settings import settings
+from messaging.conversations import inbox
+from messaging.people import directory
 from ops import personal, scan
 from ops import stack as stacks
 from ops.commands.common import App, ChosenId, Json, Stack, Yes, confirm, now_ms, profile_view, tell, tell_all, with_progress

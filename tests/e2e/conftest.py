@@ -105,8 +105,8 @@ class Person:
 @pytest.fixture(scope="session")
 def people(api: Api) -> Callable[[int], list[Person]]:
     """Makes users of `demo` that no other test knows."""
-    from messaging import directory, tokens
-    from messaging.models import USER
+    from messaging.people import directory, tokens
+    from messaging.people.models import USER
 
     def make(count: int) -> list[Person]:
         now_ms = time.time_ns() // 1_000_000

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from messaging import directory, groups, tokens
-from messaging.errors import Code
-from messaging.models import ADMIN, USER
+from messaging.base.errors import Code
+from messaging.conversations import membership
+from messaging.people import directory, tokens
+from messaging.people.models import ADMIN, USER
 from ops.openapi import PATH
 from tests.e2e.conftest import Api
 
@@ -47,7 +48,7 @@ def app(api: Api) -> App:
     now_ms, app_id = time.time_ns() // 1_000_000, f"openapi-{uuid.uuid4().hex[:12]}"
     admin = directory.create_app(app_id, now_ms)["admin_id"]
     alice, bob = (directory.create(app_id, "user", now_ms, title="test")["entity_id"] for _ in range(2))
-    groups.create(app_id, alice, [alice, bob], False, now_ms, 1005, lambda done: None)
+    membership.create(app_id, alice, [alice, bob], False, now_ms, 1005, lambda done: None)
     issued = [tokens.issue(app_id, user_id, role, 3600, now_ms) for user_id, role in ((alice, USER), (admin, ADMIN))]
     return App(app_id, alice, bob, *issued)
 

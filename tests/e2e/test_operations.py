@@ -12,7 +12,8 @@ import boto3
 import pytest
 
 from infra.settings import ROOT
-from messaging import directory, groups
+from messaging.conversations import membership
+from messaging.people import directory
 from tests.e2e.conftest import DELIVERED_S, FANNED_OUT_S, Api, Person, eventually
 
 Make = Callable[[int], list[Person]]
@@ -83,7 +84,7 @@ def test_a_large_group_is_read_by_its_head(api: Api, people: Make) -> None:
     alice, bob, *others = people(520)
     members = [person.user_id for person in (alice, bob, *others)]
     now_ms = time.time_ns() // 1_000_000
-    group = groups.create("demo", alice.user_id, members, False, now_ms, None, lambda done: None)
+    group = membership.create("demo", alice.user_id, members, False, now_ms, None, lambda done: None)
     assert directory.require("demo", group, "group", "group")["by_head"]
     assert api.send(alice.token, [group], type=2) == [1]
     for member in (bob, others[-1]):

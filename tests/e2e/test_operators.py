@@ -12,7 +12,8 @@ import boto3
 import pytest
 
 from infra.settings import ROOT
-from messaging import groups, keys, settings, store
+from messaging.base import keys, settings, store
+from messaging.conversations import membership
 from ops import dead_letters, stack
 from tests.e2e.conftest import DELIVERED_S, FANNED_OUT_S, Api, Person, eventually
 from tests.e2e.test_operations import last_line, parley
@@ -84,7 +85,7 @@ def test_a_key_is_rotated_and_retired_while_everybody_goes_on(api: Api, people: 
 
 def test_dead_letters_of_both_kinds_are_redriven(api: Api, people: Make, outputs: dict[str, str], undelivered: None) -> None:
     alice, bob, carol = people(3)
-    group = groups.create("demo", alice.user_id, [bob.user_id], False, time.time_ns() // 1_000_000, None, lambda done: None)
+    group = membership.create("demo", alice.user_id, [bob.user_id], False, time.time_ns() // 1_000_000, None, lambda done: None)
     arn = store.dynamodb().describe_table(TableName=settings.settings().messages_table)["Table"]["LatestStreamArn"]
     streams: Any = boto3.client("dynamodbstreams")
     shard = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"][0]["ShardId"]

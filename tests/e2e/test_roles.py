@@ -14,9 +14,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.catalog import FUNCTIONS
-from messaging import dedup, groups, inbox, keys, rules, settings, store
-from messaging.errors import Code
-from messaging.models import FanoutJob
+from messaging.base import keys, settings, store
+from messaging.base.errors import Code
+from messaging.conversations import dedup, inbox, membership, rules
+from messaging.conversations.models import FanoutJob
 from ops import local, stack
 from tests.e2e import containers
 from tests.e2e.conftest import DELIVERED_S, FANNED_OUT_S, Api, Person, eventually
@@ -190,7 +191,7 @@ WORK: dict[str, Callable[[Stage], None]] = {
 @pytest.fixture(scope="module")
 def stage(api: Api, people: Make) -> Stage:
     alice, bob, carol = (person.user_id for person in people(3))
-    group = groups.create("demo", alice, [bob], False, time.time_ns() // 1_000_000, None, lambda done: None)
+    group = membership.create("demo", alice, [bob], False, time.time_ns() // 1_000_000, None, lambda done: None)
     store.update(inbox.ref("demo", bob, group), {"by_head": True}, "attribute_exists(reader)")
     stage = Stage(api, alice, bob, carol, group)
     for content_type in (TEXT, COMMAND):

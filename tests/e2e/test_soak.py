@@ -21,9 +21,10 @@ from typing import Any
 import boto3
 import pytest
 
-from messaging import groups, inbox, keys, log, rules
-from messaging.keys import Conversation
-from messaging.rules import Marks
+from messaging.base import keys
+from messaging.base.keys import Conversation
+from messaging.conversations import inbox, log, membership, rules
+from messaging.conversations.rules import Marks
 from ops import stack
 from tests.checker import Seen, View, violations
 from tests.clients import APP, FIGURES, Client
@@ -169,7 +170,7 @@ def new_round(api: Api, people: Make, random: Random) -> Round:
     crowd = people(CLIENTS)
     users, now_ms = [person.user_id for person in crowd], time.time_ns() // 1_000_000
     memberships = [users, users[: CLIENTS // 2]]
-    made = {groups.create(APP, members[0], members, False, now_ms, None, lambda done: None): members for members in memberships}
+    made = {membership.create(APP, members[0], members, False, now_ms, None, lambda done: None): members for members in memberships}
     clients = [
         Client(
             url=api.info["api_url"],

@@ -10,9 +10,9 @@ import boto3
 import jwt
 import pytest
 
-from messaging import directory
-from messaging.directory import ADMINISTRATOR_ID
-from messaging.models import ADMIN, USER
+from messaging.people import directory
+from messaging.people.directory import ADMINISTRATOR_ID
+from messaging.people.models import ADMIN, USER
 from tests.endpoints.refusals import assert_refused
 from tests.world import ENDPOINTS, EVENTS, World
 

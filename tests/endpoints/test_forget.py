@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from messaging import settings
+from messaging.base import settings
 from tests.endpoints.refusals import assert_refused
 from tests.world import World
 

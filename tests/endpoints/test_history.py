@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from messaging import rules, settings, store
-from messaging.directory import ADMINISTRATOR_ID
+from messaging.base import settings, store
+from messaging.conversations import rules
+from messaging.people.directory import ADMINISTRATOR_ID
 from tests.endpoints.refusals import assert_refused
 from tests.world import World
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from messaging.directory import ADMINISTRATOR_ID
+from messaging.people.directory import ADMINISTRATOR_ID
 from tests.endpoints.refusals import assert_refused
 from tests.world import World
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from messaging import rules
+from messaging.conversations import rules
 from tests.fast_world import FastWorld, fast_world
 
 RATE, BURST = 10, 5  # messages a second, and how many may come at once beyond that

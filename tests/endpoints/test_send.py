@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from messaging import settings
-from messaging.models import MAX_TARGETS
+from messaging.base import settings
+from messaging.conversations.models import MAX_TARGETS
 from tests.endpoints.refusals import assert_refused
 from tests.world import World
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from messaging import inbox, keys, settings
-from messaging.rules import News
+from messaging.base import keys, settings
+from messaging.conversations import inbox
+from messaging.conversations.rules import News
 from tests.endpoints.refusals import assert_refused
 from tests.world import World
 

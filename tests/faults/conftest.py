@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from messaging import store
+from messaging.base import store
 from tests.world import World
 
 Ask = Callable[[], dict[str, Any]]  # sends one HTTP request; the gateway's reply

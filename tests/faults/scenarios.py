@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from messaging import rules
-from messaging.errors import Code
+from messaging.base.errors import Code
+from messaging.conversations import rules
 from tests.checker import Ask
 from tests.faults.stage import Stage
 from tests.world import APP

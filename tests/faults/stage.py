@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from messaging import directory, rules, store
-from messaging.models import USER
+from messaging.base import store
+from messaging.conversations import rules
+from messaging.people import directory
+from messaging.people.models import USER
 from tests.checker import Ask, Seen, View, violations
 from tests.fast_world import FastWorld, Moment, fast_world
 from tests.world import APP

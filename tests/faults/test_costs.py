@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from messaging import directory, keys, rules, settings, store, tokens
+from messaging.base import keys, settings, store
+from messaging.conversations import rules
+from messaging.people import directory, tokens
 from tests.faults.conftest import Client
 from tests.world import Call, World, depth
 

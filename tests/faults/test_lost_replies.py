@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from messaging.errors import ApiError
+from messaging.base.errors import ApiError
 from tests.faults.conftest import Client
 from tests.faults.sdk import lost_reply, tampered
 from tests.world import World

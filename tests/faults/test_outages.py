@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
-from messaging import rules
+from messaging.conversations import rules
 from tests import world as worlds
 from tests.faults.sdk import error, tampered
 from tests.world import Context, World

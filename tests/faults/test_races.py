@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from messaging import log
+from messaging.conversations import log
 from tests.faults.conftest import Client
 from tests.faults.sdk import tampered
 from tests.world import World

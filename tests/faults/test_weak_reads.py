@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from messaging import rules
+from messaging.conversations import rules
 from tests.fast_world import FastWorld, fast_world
 
 PUSH_LIMIT = 2  # members

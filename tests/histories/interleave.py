@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from messaging.errors import Code
+from messaging.base.errors import Code
 from tests.fast_world import FastWorld, Moment
 from tests.faults.injector import WRITES
 

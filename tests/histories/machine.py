@@ -25,9 +25,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from endpoints import ack, forget, history, notify, send, unread
-from messaging import directory, store
-from messaging.errors import HTTP_STATUS, ApiError, Code
-from messaging.models import USER
+from messaging.base import store
+from messaging.base.errors import HTTP_STATUS, ApiError, Code
+from messaging.people import directory
+from messaging.people.models import USER
 from tests import world as worlds
 from tests.fast_world import FastWorld, Moment, fast_world
 from tests.faults.injector import faults_of

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from messaging.errors import Code
+from messaging.base.errors import Code
 
 TEXT, IMAGE, COMMAND = 0, 1, 6
 TYPES = {TEXT: "TEXT", IMAGE: "IMAGE", COMMAND: "COMMAND"}

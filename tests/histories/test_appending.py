@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from messaging import keys
+from messaging.base import keys
 from tests.fast_world import FastWorld, fast_world
 from tests.histories.interleave import Interleavings, Operation, State
 
@@ -114,7 +114,7 @@ def test_every_interleaving_stores_the_message_once(
     ids=["dedup.relocate", "dedup.reserve"],
 )
 def test_the_exploration_finds_a_step_that_was_left_out(fast: FastWorld, monkeypatch: pytest.MonkeyPatch, name: str, step: Any) -> None:
-    monkeypatch.setattr(f"messaging.{name}", step)
+    monkeypatch.setattr(f"messaging.conversations.{name}", step)
     with pytest.raises(AssertionError, match=r"doubled|lost|a hole"):
         explore(fast, Case(2, 1, 1, 0))
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from messaging import rules, settings
-from messaging.errors import Code
+from messaging.base import settings
+from messaging.base.errors import Code
+from messaging.conversations import rules
 from tests.world import World
 
 SEEDS = range(3)

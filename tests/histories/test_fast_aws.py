@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from messaging import keys, settings, store
+from messaging.base import keys, settings, store
 from tests.fast_aws import SCHEMAS, FastAws
 from tests.faults.sdk import tampered
 from tests.histories.test_conversations import ACTIONS, PUSH_LIMIT, Story

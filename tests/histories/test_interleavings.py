@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from messaging import inbox, keys, rules, store
-from messaging.errors import ApiError, Code
+from messaging.base import keys, store
+from messaging.base.errors import ApiError, Code
+from messaging.conversations import inbox, rules
 from tests.checker import Ask, Seen, View, violations
 from tests.fast_world import FastWorld, fast_world
 from tests.histories.interleave import Interleavings, Operation, State, TooMany, take
@@ -830,19 +831,24 @@ def listing_first(conversation: keys.Conversation, user: int, now_ms: int) -> No
 
 
 LEFT_OUT: dict[str, tuple[str, Any, str, str]] = {  # what is put in the place of what, where it is found, and how it shows
-    "the conditions of marks": ("messaging.inbox._move", without_conditions, "acks of two numbers", "moved back"),
-    "the condition of belonging": ("messaging.inbox.BELONGS", "attribute_exists(reader)", "leave and fan out", "after leaving"),
-    "the second look of a join": ("messaging.groups.inbox.advance", lambda *_: True, "join and send", "undelivered"),
-    "the order of leaving": ("messaging.groups._exit", listing_first, "join and leave of a member", "undelivered"),
-    "the flags of a crossing": ("messaging.groups._flag_rows", lambda *_: None, "crossing and send", "undelivered"),
+    "the conditions of marks": ("messaging.conversations.inbox._move", without_conditions, "acks of two numbers", "moved back"),
+    "the condition of belonging": (
+        "messaging.conversations.inbox.BELONGS",
+        "attribute_exists(reader)",
+        "leave and fan out",
+        "after leaving",
+    ),
+    "the second look of a join": ("messaging.conversations.membership.inbox.advance", lambda *_: True, "join and send", "undelivered"),
+    "the order of leaving": ("messaging.conversations.membership._exit", listing_first, "join and leave of a member", "undelivered"),
+    "the flags of a crossing": ("messaging.conversations.membership._flag_rows", lambda *_: None, "crossing and send", "undelivered"),
     "the condition of moving a reservation": (
-        "messaging.dedup.relocate",
+        "messaging.conversations.dedup.relocate",
         lambda request, digest, target, old, new: new,
         "one transaction id twice and a rival",
         "two answers",
     ),
     "the condition of a reservation": (
-        "messaging.dedup.reserve",
+        "messaging.conversations.dedup.reserve",
         lambda request, digest, slots, now_ms: slots,
         "one transaction id with two contents",
         "serial|lost",

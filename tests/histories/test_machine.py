@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from infra.settings import ROOT
-from messaging import rules, store
+from messaging.base import store
+from messaging.conversations import rules
 from tests.histories import machine
 from tests.histories.machine import KINDS, STEPS, Machine, Plain
 
@@ -19,11 +20,11 @@ SEED = 1  # the same histories every time; running the module looks for other on
 
 # What the code must not do, and what the history then finds.
 UNREAD = """
-from messaging import rules
+from messaging.conversations import rules
 rules.unread = lambda marks: max(0, marks.last_seq - marks.floor)
 """
 TAKEN = """
-from messaging import store
+from messaging.base import store
 attempt = store.attempt
 store.attempt = lambda write, **call: attempt(write, **call)._replace(**({"applied": True} if call["TableName"] == "Messages" else {}))
 """

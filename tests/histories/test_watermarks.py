@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from messaging import rules
-from messaging.rules import Marks, News
+from messaging.conversations import rules
+from messaging.conversations.rules import Marks, News
 
 HISTORIES = 1500  # for each of the seeds
 SEEDS = range(4)

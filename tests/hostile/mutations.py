@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from messaging import keys
+from messaging.base import keys
+from messaging.base.errors import Code
+from messaging.conversations.rules import PARTS, TEXT, WITH_ATTACHMENT
 from messaging.edge import MAX_BODY_BYTES, REPLACEMENT
-from messaging.errors import Code
-from messaging.rules import PARTS, TEXT, WITH_ATTACHMENT
 from ops import openapi
 from tests.world import ENDPOINTS, EVENTS
 

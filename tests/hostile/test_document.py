@@ -10,8 +10,8 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from infra.catalog import FUNCTIONS
-from messaging import directory
-from messaging.errors import ApiError, Code
+from messaging.base.errors import ApiError, Code
+from messaging.people import directory
 from ops import openapi
 from tests.world import ENDPOINTS, World
 

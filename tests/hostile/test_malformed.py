@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from messaging import edge
-from messaging.telemetry import logger
+from messaging.base.telemetry import logger
 from tests.hostile import mutations
 from tests.hostile.mutations import Malformed, Sample
 from tests.world import Context, World, inflated

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from infra.catalog import WITH_RETENTION
-from messaging import log, store
-from messaging.errors import Code
+from messaging.base import store
+from messaging.base.errors import Code
+from messaging.conversations import log
 from tests import world as worlds
 from tests.infra.template import ENDPOINTS, NAMES, ROWS
 from tests.world import Call, World

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from messaging import keys
+from messaging.base import keys
 from tests.infra.template import KEY, SECRET, TABLES, arn, only, properties
 from tests.synthesized import STAGES, resources
 
@@ -26,7 +26,7 @@ def replica(stage: str, name: str) -> dict[str, Any]:
 
 
 def schema(found: dict[str, Any], types: list[dict[str, str]]) -> keys.Table:
-    """Key attributes in the words of `messaging.keys`."""
+    """Key attributes in the words of `messaging.base.keys`."""
     type_of: dict[str, Any] = {each["AttributeName"]: each["AttributeType"] for each in types}
     names = {each["KeyType"]: each["AttributeName"] for each in found["KeySchema"]}
     assert type_of[names["HASH"]] == "S"

@@ -10,7 +10,7 @@ import pytest
 from moto.secretsmanager.models import SecretsManagerBackend
 from typer.testing import CliRunner
 
-from messaging.errors import ApiError
+from messaging.base.errors import ApiError
 from ops import cli, keyring, stack
 from tests.world import World
 

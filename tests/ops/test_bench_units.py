@@ -10,7 +10,8 @@ import pytest
 
 from infra.api import ACCESS_LOG
 from infra.prices import usd
-from messaging import groups, store
+from messaging.base import store
+from messaging.conversations import membership
 from ops import cost
 from ops.bench import costs, dollars, growth
 from ops.bench import groups as bench_groups
@@ -71,7 +72,7 @@ def test_a_copied_member_is_one_like_those_who_joined(here: Stage) -> None:
 
 
 def test_members_beyond_what_the_product_allows_read_the_head_like_all_others(here: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "MAX_MEMBERS", 600)
+    monkeypatch.setattr(membership, "MAX_MEMBERS", 600)
     group = here.group(700)
     here.say(group.members[0], group.number)
     here.deliver(here.world.stream())

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from messaging import log
-from messaging.log import Tip
-from messaging.models import Message
+from messaging.conversations import log
+from messaging.conversations.log import Tip
+from messaging.conversations.models import Message
 from ops.bench.bursts import Broken, Load, Run, To, run
 from ops.bench.virtual_time import VirtualTime
 
@@ -36,7 +36,7 @@ def test_slower_calls_lose_more_races() -> None:
 
 
 def test_attempts_of_refused_messages_are_counted_for_those_accepted() -> None:
-    done = measured(200, constants={"messaging.log.APPEND_ATTEMPTS": 1})
+    done = measured(200, constants={"messaging.conversations.log.APPEND_ATTEMPTS": 1})
     assert done.refused > 0
     assert done.puts == pytest.approx(150 / done.accepted)
 

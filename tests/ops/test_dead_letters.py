@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
-from messaging import store
+from messaging.base import store
 from ops import dead_letters
 from tests.faults.sdk import Crash, tampered
 from tests.ops.conftest import Parley

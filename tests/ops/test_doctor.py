@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.settings import ROOT
-from messaging import directory
+from messaging.people import directory
 from ops import doctor, round_trip
 from ops.doctor import Finding, Patient, Section
 from tests.world import World

@@ -9,7 +9,7 @@ import boto3
 import jwt
 import pytest
 
-from messaging import settings
+from messaging.base import settings
 from ops import keyring
 from tests.faults.sdk import tampered
 from tests.ops.conftest import Parley
@@ -23,7 +23,7 @@ PICKED_UP_S = 60.0  # until the functions go by a change of the keys
 def elapse(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Lets time pass for the functions' memory of the keys."""
     ahead, monotonic = 0.0, time.monotonic
-    monkeypatch.setattr("messaging.tokens.time.monotonic", lambda: monotonic() + ahead)
+    monkeypatch.setattr("messaging.people.tokens.time.monotonic", lambda: monotonic() + ahead)
 
     def wait(seconds: float) -> None:
         nonlocal ahead

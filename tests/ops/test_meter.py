@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from messaging import store
+from messaging.base import store
 from ops.bench.meter import Index, Meter, Metered, Table, size
 from tests.fast_aws import FastAws
 from tests.faults.sdk import error

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from messaging import directory, rules, tokens
-from messaging.models import USER
+from messaging.conversations import rules
+from messaging.people import directory, tokens
+from messaging.people.models import USER
 from ops import personal
 from tests.faults.sdk import Crashing, tampered
 from tests.ops.conftest import Parley

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from messaging import directory, groups, keys, rules, settings, store
+from messaging.base import keys, settings, store
+from messaging.conversations import membership, rules
+from messaging.people import directory
 from ops import rebuild
 from tests.faults.sdk import tampered
 from tests.ops.conftest import Parley
@@ -233,7 +235,7 @@ def test_who_leaves_while_the_row_is_made_anew_is_out(world: World, alice: int, 
         return perform()
 
     with tampered(meanwhile):
-        assert not groups.restore(keys.group(APP, group), bob, int(time.time() * 1000))
+        assert not membership.restore(keys.group(APP, group), bob, int(time.time() * 1000))
     assert (world.row(bob, group) or {})["left_at"]
 
 

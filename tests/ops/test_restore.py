@@ -2,7 +2,8 @@
 
 import pytest
 
-from messaging import directory, store
+from messaging.base import store
+from messaging.people import directory
 from tests.ops.conftest import Parley
 from tests.ops.test_rebuild import recounted
 from tests.world import World

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from messaging import store
+from messaging.base import store
 
 
 @pytest.fixture(autouse=True)

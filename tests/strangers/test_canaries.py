@@ -21,9 +21,10 @@ import pytest
 from botocore.exceptions import ClientError, ParamValidationError, ReadTimeoutError
 from pydantic import BaseModel, ValidationError
 
-from messaging import directory, telemetry, tokens
-from messaging.models import ADMIN
-from messaging.rules import PARTS
+from messaging.base import telemetry
+from messaging.conversations.rules import PARTS
+from messaging.people import directory, tokens
+from messaging.people.models import ADMIN
 from tests import world as worlds
 from tests.faults.sdk import tampered
 from tests.world import APP, ENDPOINTS, World

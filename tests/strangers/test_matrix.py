@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from infra.catalog import FUNCTIONS
-from messaging import directory, keys, store, tokens
-from messaging.models import ActingHeaders, AppHeader, DirectEvent
+from messaging.base import keys, store
+from messaging.edge import ActingHeaders, AppHeader, DirectEvent
+from messaging.people import directory, tokens
 from tests.world import APP, World
 
 WHOSE = ("own", "own group", "stranger", "other group", "their user", "their group", "nobody")  # "their": of the other app

@@ -11,9 +11,9 @@ from typing import Any
 import boto3
 import jwt
 
-from messaging import directory
-from messaging.directory import ADMINISTRATOR_ID
-from messaging.models import ADMIN
+from messaging.people import directory
+from messaging.people.directory import ADMINISTRATOR_ID
+from messaging.people.models import ADMIN
 from tests.world import ENDPOINTS, World
 
 MINUTE_S = 60

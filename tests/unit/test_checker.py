@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import pytest
 
-from messaging.errors import Code
+from messaging.base.errors import Code
 from tests.checker import Ask, Seen, View, violations
 
 ALICE, BOB, LOG = 1001, 1002, "alice and bob"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from messaging.rules import Marks
+from messaging.conversations.rules import Marks
 from tests.clients import COMMAND, Client
 from tests.e2e.test_soak import forgotten, moved_back
 

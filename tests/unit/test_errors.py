@@ -2,7 +2,7 @@
 
 import pytest
 
-from messaging.errors import ApiError, Code
+from messaging.base.errors import ApiError, Code
 
 
 @pytest.mark.parametrize(("code", "status"), [(Code.STORE_FAILED, 503), (Code.INTERNAL, 500), (Code.TOO_MANY_REQUESTS, 429)])

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.settings import ROOT
-from messaging import keys
-from messaging.keys import Conversation, Table
+from messaging.base import keys
+from messaging.base.keys import Conversation, Table
 
 EXAMPLES = 300  # of each property; a few ms each hundred
 

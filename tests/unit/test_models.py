@@ -5,10 +5,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from messaging import keys, models
-from messaging.errors import ApiError, Code
-from messaging.models import ActingHeaders, AppHeader, Claims, DirectEvent, HistoryQuery, Message, SendRequest, UnreadQuery
-from messaging.rules import Marks
+from messaging.base import keys, wire
+from messaging.base.errors import ApiError, Code
+from messaging.conversations import models
+from messaging.conversations.models import HistoryQuery, Message, SendRequest, UnreadQuery
+from messaging.conversations.rules import Marks
+from messaging.edge import ActingHeaders, AppHeader, DirectEvent
+from messaging.people.models import Claims
 
 
 def send(**fields: Any) -> SendRequest:
@@ -112,21 +115,21 @@ def test_a_direct_event_needs_no_more_than_an_app() -> None:
 )
 def test_json_that_can_be_read_in_two_ways_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        models.json_object(text)
+        wire.json_object(text)
 
 
 def test_json_is_read_as_it_stands() -> None:
-    assert models.json_object(' {"a": [1, "ü", {"b": null}]}\n') == {"a": [1, "ü", {"b": None}]}
+    assert wire.json_object(' {"a": [1, "ü", {"b": null}]}\n') == {"a": [1, "ü", {"b": None}]}
 
 
 def test_a_refusal_of_json_never_quotes_it() -> None:
     with pytest.raises(ValueError, match=r".+") as refusal:
-        models.json_object('{"password" "secret"}')
+        wire.json_object('{"password" "secret"}')
     assert "secret" not in str(refusal.value)
 
 
 def test_every_field_of_a_reply_has_a_flag_that_says_whether_it_carries_a_value() -> None:
-    assert models.flagged({"a": None, "b": 0, "c": []}) == {"a": None, "b": 0, "c": [], "set_a": False, "set_b": True, "set_c": True}
+    assert wire.flagged({"a": None, "b": 0, "c": []}) == {"a": None, "b": 0, "c": [], "set_a": False, "set_b": True, "set_c": True}
 
 
 def test_a_page_tells_its_size_and_where_to_go_on() -> None:

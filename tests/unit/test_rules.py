@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from messaging import rules
-from messaging.errors import ApiError, Code
-from messaging.rules import Marks, News
+from messaging.base.errors import ApiError, Code
+from messaging.conversations import rules
+from messaging.conversations.rules import Marks, News
 
 EXAMPLES = 500
 seqs = st.integers(0, 12)

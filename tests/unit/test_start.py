@@ -13,7 +13,7 @@ MADE = """
 import importlib, socket, sys
 socket.socket.connect = socket.socket.connect_ex = None  # whoever tries fails
 importlib.import_module(sys.argv[1])
-clients = {"dynamodb": ("store", "dynamodb"), "secretsmanager": ("tokens", "_secrets"), "sqs": ("queue", "_sqs")}
+clients = {"dynamodb": ("base.store", "dynamodb"), "secretsmanager": ("people.tokens", "_secrets"), "sqs": ("conversations.queue", "_sqs")}
 for name, (module, make) in clients.items():
     module = sys.modules.get(f"messaging.{module}")
     if module and getattr(module, make).cache_info().currsize:

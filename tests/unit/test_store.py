@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, ParamValidationError, ReadTimeoutError
 
-from messaging import store
-from messaging.errors import ApiError, Code
+from messaging.base import store
+from messaging.base.errors import ApiError, Code
 from tests.faults.sdk import error, tampered
 from tests.world import World
 
@@ -254,8 +254,8 @@ def test_the_pause_before_an_attempt_grows_up_to_a_limit(monkeypatch: pytest.Mon
         return high
 
     monkeypatch.setattr(store, "BACKOFF_S", (0.02, 1.0))
-    monkeypatch.setattr("messaging.store.random.uniform", uniform)
-    monkeypatch.setattr("messaging.store.time.sleep", pauses.append)
+    monkeypatch.setattr("messaging.base.store.random.uniform", uniform)
+    monkeypatch.setattr("messaging.base.store.time.sleep", pauses.append)
     store.backoff(attempt)
     assert bounds == [(0, min(1.0, 0.02 * 2**attempt))]
     assert pauses == [bounds[0][1]]

@@ -22,7 +22,7 @@ RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 def written(script: str) -> list[str]:
     """The lines that a fresh process, traced as in Lambda, writes."""
     env = {**os.environ, "PYTHONPATH": str(ROOT / "functions"), "_X_AMZN_TRACE_ID": "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"}
-    program = f"import sys\nfrom messaging.telemetry import lag, logger\n{script}"
+    program = f"import sys\nfrom messaging.base.telemetry import lag, logger\n{script}"
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return done.stdout.splitlines()

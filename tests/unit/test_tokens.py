@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messaging import tokens
-from messaging.errors import ApiError, Code
-from messaging.models import USER, Claims
+from messaging.base.errors import ApiError, Code
+from messaging.people import tokens
+from messaging.people.models import USER, Claims
 from tests.faults.sdk import error, tampered
 from tests.world import APP, World
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from messaging import settings, store
+from messaging.base import settings, store
 from tests.world import World
 
 

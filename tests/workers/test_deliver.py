@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from messaging import rules, settings
+from messaging.base import settings
+from messaging.conversations import rules
 from tests.faults.sdk import error, tampered
 from tests.world import Context, World
 from workers import deliver

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from messaging import rules
+from messaging.conversations import rules
 from tests.faults.sdk import error, tampered
 from tests.world import World
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from messaging import groups, rules
-from messaging.errors import ApiError, Code
+from messaging.base.errors import ApiError, Code
+from messaging.conversations import membership, rules
 from tests.faults.sdk import Answer, Crash, Crashing, lost_reply, tampered
 from tests.world import World
 
@@ -110,7 +110,7 @@ def test_a_leave_of_a_stranger_changes_nothing(world: World, bob: int, carol: in
 
 
 def test_a_group_takes_no_more_than_its_limit(world: World, carol: int, group: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "MAX_MEMBERS", 2)
+    monkeypatch.setattr(membership, "MAX_MEMBERS", 2)
     before = world.snapshot()
     with pytest.raises(ApiError) as refusal:
         world.join(group, carol)

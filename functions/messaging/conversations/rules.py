@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from messaging.errors import ApiError, Code
+from messaging.base.errors import ApiError, Code
 
 TEXT, IMAGE, AUDIO, VIDEO, FILE, LOCATION, COMMAND, FORWARD = range(8)
 CONTENT_TYPES = ("TEXT", "IMAGE", "AUDIO", "VIDEO", "FILE", "LOCATION", "COMMAND", "FORWARD")

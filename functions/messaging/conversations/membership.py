@@ -7,12 +7,14 @@ joins and leaves meet, and a listing without a row is passed over. Whatever was 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from messaging import directory, inbox, keys, log, store
-from messaging.errors import ApiError, Code
-from messaging.keys import Conversation
-from messaging.log import Tip
-from messaging.rules import Marks
-from messaging.settings import settings
+from messaging.base import keys, store
+from messaging.base.errors import ApiError, Code
+from messaging.base.keys import Conversation
+from messaging.base.settings import settings
+from messaging.conversations import inbox, log
+from messaging.conversations.log import Tip
+from messaging.conversations.rules import Marks
+from messaging.people import directory
 
 MAX_MEMBERS = 10_000
 CHUNK = 100  # members between two reports of progress

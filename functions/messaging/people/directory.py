@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import Literal
 
-from messaging import keys, store
-from messaging.errors import ApiError, Code
-from messaging.settings import settings
+from messaging.base import keys, store
+from messaging.base.errors import ApiError, Code
+from messaging.base.settings import settings
 
 CACHE_S = 30  # how long an app item is taken from memory: a revocation takes effect within a minute
 CACHED_APPS = 256

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import boto3
 
-from messaging import store
-from messaging.errors import ApiError, Code
-from messaging.models import FanoutJob
-from messaging.settings import settings
+from messaging.base import store
+from messaging.base.errors import ApiError, Code
+from messaging.base.settings import settings
+from messaging.conversations.models import FanoutJob
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

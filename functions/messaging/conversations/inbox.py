@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-from messaging import directory, keys, rules, store
-from messaging.errors import ApiError, Code
-from messaging.keys import Conversation
-from messaging.rules import Marks, News
-from messaging.settings import settings
+from messaging.base import keys, store
+from messaging.base.errors import ApiError, Code
+from messaging.base.keys import Conversation
+from messaging.base.settings import settings
+from messaging.conversations import rules
+from messaging.conversations.rules import Marks, News
+from messaging.people import directory
 
 Row: TypeAlias = dict[str, Any]
 ADVANCE_ROUNDS = 8  # times a write may find the row changed under it; each needs another writer to move the same row

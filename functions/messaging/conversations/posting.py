@@ -8,11 +8,14 @@ import uuid
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from messaging import dedup, directory, inbox, keys, log, rules, store
-from messaging.errors import ApiError, Code
-from messaging.keys import Conversation
-from messaging.models import Caller, Message, SendRequest
-from messaging.settings import settings
+from messaging.base import keys, store
+from messaging.base.errors import ApiError, Code
+from messaging.base.keys import Conversation
+from messaging.base.settings import settings
+from messaging.conversations import dedup, inbox, log, rules
+from messaging.conversations.models import Message, SendRequest
+from messaging.people import directory
+from messaging.people.models import Caller
 
 SYSTEM = 0  # the sender of a notification that names none
 USERS, GROUPS = 1, 2  # SendRequest.type

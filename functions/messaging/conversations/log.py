@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from messaging import inbox, keys, rules, store
-from messaging.errors import ApiError, Code
-from messaging.keys import Conversation
-from messaging.models import Message
-from messaging.rules import COMMAND, PARTS
-from messaging.settings import settings
+from messaging.base import keys, store
+from messaging.base.errors import ApiError, Code
+from messaging.base.keys import Conversation
+from messaging.base.settings import settings
+from messaging.conversations import inbox, rules
+from messaging.conversations.models import Message
+from messaging.conversations.rules import COMMAND, PARTS
 
 APPEND_ATTEMPTS = 12  # lost races for the next number before a send is refused: more would feed the storm
 IN_FLIGHT_S = 60  # longer than any function runs: no message expires under an attempt that still names its slot

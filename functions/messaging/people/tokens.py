@@ -13,11 +13,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from jwt.utils import base64url_decode
 from pydantic import ValidationError
 
-from messaging import store
-from messaging.errors import ApiError, Code
-from messaging.models import Claims, json_object
-from messaging.settings import settings
-from messaging.telemetry import logger
+from messaging.base import store
+from messaging.base.errors import ApiError, Code
+from messaging.base.settings import settings
+from messaging.base.telemetry import logger
+from messaging.base.wire import json_object
+from messaging.people.models import Claims
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient

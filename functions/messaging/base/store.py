@@ -13,7 +13,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
-from messaging.errors import ApiError, Code
+from messaging.base.errors import ApiError, Code
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

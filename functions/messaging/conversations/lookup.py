@@ -5,12 +5,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from messaging import directory, inbox, keys, log, rules, store
-from messaging.errors import ApiError, Code
-from messaging.keys import Conversation
-from messaging.log import Tip
-from messaging.models import Caller
-from messaging.rules import Marks
+from messaging.base import keys, store
+from messaging.base.errors import ApiError, Code
+from messaging.base.keys import Conversation
+from messaging.conversations import inbox, log, rules
+from messaging.conversations.log import Tip
+from messaging.conversations.rules import Marks
+from messaging.people import directory
+from messaging.people.models import Caller
 
 
 class Found(NamedTuple):

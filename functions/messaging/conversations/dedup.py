@@ -4,9 +4,9 @@ Record: `dedup_key`, `digest` of the request, `slots` (target as a string → ms
 days, so every reader compares `expires_at` itself.
 """
 
-from messaging import keys, store
-from messaging.errors import ApiError, Code
-from messaging.settings import settings
+from messaging.base import keys, store
+from messaging.base.errors import ApiError, Code
+from messaging.base.settings import settings
 
 Slots = dict[int, int]  # target → msg_id
 
