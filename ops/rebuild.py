@@ -7,6 +7,7 @@ group a member from now on.
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from messaging.base import keys, store
@@ -44,7 +45,8 @@ def conversations(app_id: str, now_ms: int, progress: Progress) -> Rebuilt:
     for page in scan.pages(settings().messages_table, ("conversation", "msg_id", "sent_at"), condition, kinds):
         newest: dict[str, Tip] = {}
         for item in page.items:
-            newest[item["conversation"]] = max(newest.get(item["conversation"], log.NOTHING), Tip(item["msg_id"], item["sent_at"]))
+            tip = Tip(item["msg_id"], item["sent_at"])
+            newest[item["conversation"]] = max(newest.get(item["conversation"], tip), tip, key=attrgetter("msg_id"))
         done += _rows([(keys.parse(key), tip, keys.parse(key).users()) for key, tip in newest.items()], now_ms)
         progress(page.read)
     return done
@@ -109,7 +111,7 @@ def _move(conversation: Conversation, newest: Tip, reader: int, row: inbox.Row, 
     marks = rules.marks_of(row)
     if marks.last_seq >= newest.msg_id and _is_right(conversation, marks, reader, now_ms):
         return False
-    upto = max(newest, Tip(marks.last_seq, marks.last_at))
+    upto = max(newest, Tip(marks.last_seq, marks.last_at), key=attrgetter("msg_id"))
     skip = {"skip_seq": upto.msg_id} if upto.msg_id > marks.floor else {}
     return inbox.advance(conversation, reader, marks, {"last_seq": upto.msg_id, "last_at": upto.sent_at, **skip})
 

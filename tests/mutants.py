@@ -200,7 +200,7 @@ MUTANTS = (
     mutant(
         "numbers start again when every message has expired",
         "messaging/conversations/log",
-        "return max(newest, Tip(*inbox.highest(conversation)))",
+        'return max(newest, Tip(*inbox.highest(conversation)), key=attrgetter("msg_id"))',
         "return newest",
         "endpoints/test_history.py::test_numbering_never_restarts",
     ),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from messaging.base.errors import ApiError, Code
 from messaging.conversations import rules
-from messaging.conversations.rules import Marks, News
+from messaging.conversations.rules import COMMAND, TEXT, Marks, News
 
 EXAMPLES = 500
 seqs = st.integers(0, 12)
@@ -179,3 +179,20 @@ def test_the_limit_counts_the_utf_8_bytes_of_all_four_strings() -> None:
 )
 def test_a_page_holds_what_fits_and_at_least_one_message(sizes: list[int], expected: int) -> None:
     assert rules.fitting(sizes, budget=10) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "chain", "ctype", "after"),
+    [
+        (0, 1, TEXT, (0, 1)),
+        (0, 1, COMMAND, (1, 1)),
+        (4, 3, TEXT, (4, 3)),
+        (4, 3, COMMAND, (5, 3)),
+        (None, 3, TEXT, (0, 7)),
+        (None, 1, COMMAND, (1, 7)),
+    ],
+)
+def test_a_chain_sums_up_commands_and_begins_anew_where_the_sum_before_is_not_known(
+    before: int | None, chain: int, ctype: int, after: tuple[int, int]
+) -> None:
+    assert rules.next_uncounted(before, chain, 7, ctype) == after

@@ -1,6 +1,7 @@
 """The conversation log: append-only, numbered 1, 2, 3, … without a gap. The truth; everything else is a watermark into it."""
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from typing import NamedTuple
 
 from messaging.base import keys, store
@@ -16,15 +17,17 @@ IN_FLIGHT_S = 60  # longer than any function runs: no message expires under an a
 
 
 class Tip(NamedTuple):
-    """The newest message of a conversation: its number, when it was sent, and until when it keeps the conversation busy (ms); 0s before
-    the first."""
+    """The newest message of a conversation: its number, when it was sent, until when it keeps the conversation busy (ms), and its place in
+    a chain of sums (see `Message.uncounted`; None where only the number is known); 0s before the first."""
 
     msg_id: int
     sent_at: int
     busy_until: int = 0
+    uncounted: int | None = None
+    chain: int = 1
 
 
-NOTHING = Tip(0, 0)
+NOTHING = Tip(0, 0, uncounted=0)
 
 
 def tip(conversation: Conversation, now_ms: int) -> Tip:
@@ -36,19 +39,20 @@ def tip(conversation: Conversation, now_ms: int) -> Tip:
         TableName=settings().messages_table,
         KeyConditionExpression="conversation = :c",
         ExpressionAttributeValues=store.pack({":c": conversation.key}),
-        ProjectionExpression="msg_id, sent_at, busy_until",
+        ProjectionExpression="msg_id, sent_at, busy_until, uncounted, chain",
         ScanIndexForward=False,
         Limit=1,
     )
     newest = _tip(items[0]) if items else NOTHING
     if settings().retention_s and (not items or expired(newest.sent_at, now_ms)):
-        return max(newest, Tip(*inbox.highest(conversation)))
+        return max(newest, Tip(*inbox.highest(conversation)), key=attrgetter("msg_id"))
     return newest
 
 
 def _tip(item: store.Item) -> Tip:
     sent_at = item["sent_at"]
-    return Tip(item["msg_id"], sent_at, item.get("busy_until", rules.busy_until(0, sent_at, settings().conversation_rate_per_s)))
+    busy_until = item.get("busy_until", rules.busy_until(0, sent_at, settings().conversation_rate_per_s))
+    return Tip(item["msg_id"], sent_at, busy_until, item.get("uncounted"), item.get("chain", 1))
 
 
 def overfull(newest: Tip, now_ms: int) -> bool:
@@ -70,13 +74,16 @@ def append(message: Message, newest: Tip, relocate: Callable[[int, int], int] | 
     """
     conversation, slot, rate = keys.parse(message.conversation), message.msg_id, settings().conversation_rate_per_s
     for attempt in range(1, APPEND_ATTEMPTS + 1):
+        if newest.msg_id < slot - 1:  # the slot was named by an attempt that had seen more: time, rate and sums go on from what it saw
+            newest = tip(conversation, message.sent_at)
         # Later in the log is never earlier on the clock, whatever the clocks of two containers say.
         sent_at = max(message.sent_at, newest.sent_at)
         writes = 2 * attempt - 1 if relocate else attempt  # so far; a reservation was moved for each race that was lost
         busy_until = rules.busy_until(newest.busy_until, sent_at, rate, writes)
         ahead = busy_until > rules.busy_until(0, sent_at, rate)
+        uncounted, chain = rules.next_uncounted(newest.uncounted if newest.msg_id == slot - 1 else None, newest.chain, slot, message.ctype)
         changes = {"msg_id": slot, "sent_at": sent_at, "expires_at": _expiry(sent_at), "busy_until": busy_until if ahead else None}
-        item = message.model_copy(update=changes)
+        item = message.model_copy(update=changes | {"uncounted": uncounted, "chain": chain})
         outcome = store.attempt(
             store.dynamodb().put_item,
             TableName=settings().messages_table,

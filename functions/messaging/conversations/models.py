@@ -56,7 +56,13 @@ class UnreadQuery(Wire):
 
 
 class Message(Stored):
-    """A stored message. `written_by` tells whose append took the slot: the key of a Dedup record, or a nonce."""
+    """A stored message. `written_by` tells whose append took the slot: the key of a Dedup record, or a nonce.
+
+    `uncounted`: how many messages of its chain, up to this one, count as unread for nobody (COMMANDs). A chain is a run of messages that
+    each added to the sum of the one before; `chain` is the number that it began with. So of two messages of one chain the difference of
+    `uncounted` is how many lie between them, and nothing in between has to be read. A chain breaks where the sum before is not known:
+    after a message of 0.1.0 (which has none), and after one that has expired.
+    """
 
     conversation: str
     msg_id: int
@@ -71,6 +77,8 @@ class Message(Stored):
     ext: str | None = None
     busy_until: int | None = None  # ms; only where the conversation is ahead of its rate: until when it would take it to catch up
     expires_at: int | None = None  # s, the table's TTL
+    uncounted: int | None = None
+    chain: int = 1
 
     @property
     def text_bytes(self) -> int:

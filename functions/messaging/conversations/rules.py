@@ -88,6 +88,12 @@ def marks_of(row: Mapping[str, object]) -> Marks:
     return replace(Marks(), **{f.name: row[f.name] for f in fields(Marks) if f.name in row})  # type: ignore[arg-type]
 
 
+def next_uncounted(before: int | None, chain: int, msg_id: int, ctype: int) -> tuple[int, int]:
+    """`uncounted` and `chain` of message `msg_id`, which follows one with these (`before` None: of that one the sum is not known)."""
+    counts_not = int(ctype == COMMAND)
+    return (counts_not, msg_id) if before is None else (before + counts_not, chain)
+
+
 def busy_until(before: int, sent_at: int, rate_per_s: int, writes: int = 1) -> int:
     """Until when (ms) a message sent at `sent_at` keeps a conversation busy that was so until `before`: the generic cell rate algorithm.
 
