@@ -2,14 +2,13 @@
 
 import json
 import os
-from typing import Any
 
 from infra import settings
 
 
 def main() -> None:
     context = json.loads(os.environ.get("CDK_CONTEXT_JSON", "{}"))
-    given = {name: _value(context[name]) for name in settings.Settings.model_fields if name in context}
+    given = settings.given(context)
     chosen = settings.load(**given)
 
     from aws_cdk import App  # starts Node: not for settings that are wrong
@@ -20,14 +19,6 @@ def main() -> None:
     app = App()
     checks.attach(app, Parley(app, chosen))
     app.synth()
-
-
-def _value(text: Any) -> Any:
-    """A setting of the command line, where everything is a string: numbers, switches and lists are given as JSON."""
-    try:
-        return json.loads(text)
-    except (TypeError, ValueError):
-        return text
 
 
 if __name__ == "__main__":

@@ -28,23 +28,28 @@ Target = Literal["aws", "local"]
 
 def layer(target: Target) -> Path:
     """The folder to upload as the dependency layer; built when the lock file or the target's Python changed."""
-    requirements = runtime("--no-annotate", "--no-header", "--no-hashes")
+    requirements = runtime("--no-annotate", "--no-header")
     where = BUILD / f"layer-{target}-{_digest(requirements, *_builder(target))}"
     if not where.exists():
         making = Path(tempfile.mkdtemp(dir=_made(BUILD)))
         packages = making / "python"
-        python = ["--python-version", LAMBDA_PYTHON, "--python-platform", LAMBDA_PLATFORM]
-        if target == "local":
-            python = ["--python", sys.executable]
-        # Copied, since files that are linked to uv's cache must not be changed.
-        install = ["pip", "install", "--link-mode", "copy", "--no-deps", "--only-binary", ":all:", "--target", str(packages), *python]
-        _uv(*install, "--requirements", "-", stdin=requirements)
+        install(target, requirements, packages)
         trim.trim(packages)
         _compile(packages, target, "/opt/python")
         _publish(making, where)
     if not sbom(where).exists():
         sbom(where).write_text(runtime("--format", "cyclonedx1.5"))
     return where
+
+
+def install(target: Target, requirements: str, into: Path) -> None:
+    """Unpacks the wheels that `requirements` names, each with its hashes; SystemExit where one is not what was locked."""
+    python = (
+        ["--python", sys.executable] if target == "local" else ["--python-version", LAMBDA_PYTHON, "--python-platform", LAMBDA_PLATFORM]
+    )
+    # Copied, since files that are linked to uv's cache must not be changed.
+    exactly = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--link-mode", "copy"]
+    _uv("pip", "install", *exactly, "--target", str(into), *python, "--requirements", "-", stdin=requirements)
 
 
 def sbom(layer: Path) -> Path:

@@ -1,5 +1,6 @@
 """The settings of `cdk.json`: the stage's own over the defaults, checked before anything is built."""
 
+import difflib
 import json
 import re
 from pathlib import Path
@@ -151,3 +152,22 @@ def load(stage: str | None = None, **overrides: Any) -> Settings:
         setting = "".join(f"{at}: " for at in first["loc"])
         got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
         raise SystemExit(f"cdk.json, stage {stage}: {setting}{first['msg'].removeprefix('Value error, ')}{got}") from None
+
+
+def given(context: dict[str, Any]) -> dict[str, Any]:
+    """The settings among the CDK's context (`-c name=value`); SystemExit for a name that is none. CDK's own names hold `:` or `/`."""
+    ours = {name: value for name, value in context.items() if not re.search("[:/]", name) and name not in ("stage", "stages", "defaults")}
+    if unknown := sorted(set(ours) - set(Settings.model_fields)):
+        near = difflib.get_close_matches(unknown[0], Settings.model_fields, 1)
+        hint = f", did you mean {near[0]}?" if near else f", there are {', '.join(sorted(Settings.model_fields))}"
+        raise SystemExit(f"-c {unknown[0]}: no such setting{hint}")
+    stage = {"stage": context["stage"]} if "stage" in context else {}
+    return stage | {name: _value(value) for name, value in ours.items()}
+
+
+def _value(text: Any) -> Any:
+    """A setting of the command line, where everything is a string: numbers, switches and lists are given as JSON."""
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return text

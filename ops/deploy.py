@@ -5,7 +5,10 @@ import subprocess
 import sys
 from typing import Annotated
 
+import boto3
 import typer
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from infra import package, settings
 from infra.settings import ROOT
@@ -21,6 +24,7 @@ def main(
     chosen = settings.load(stage)
     if chosen.target != "aws":
         fail(f"stage {chosen.stage} is built for the local AWS: `make up` deploys it")
+    _require_credentials()
     check.run_steps(check.FAST, dict(os.environ))
     # Bytecode for the upload: with Lambda's Python on this machine, or fetched, a cold start does not compile.
     subprocess.run([package.UV, "python", "install", "--quiet", package.LAMBDA_PYTHON], check=False)
@@ -30,6 +34,17 @@ def main(
         failed = subprocess.run([*command, action], cwd=ROOT, env=env, check=False).returncode
         if failed:
             sys.exit(failed)
+
+
+def _require_credentials() -> None:
+    """Asked before the checks, which take minutes."""
+    try:
+        session = boto3.Session()
+        if not session.region_name:
+            fail("no AWS region: set AWS_REGION, or a region in the profile that AWS_PROFILE names")
+        session.client("sts", config=Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 2})).get_caller_identity()
+    except (BotoCoreError, ClientError) as error:
+        fail(f"AWS does not know who you are ({error}): set AWS_PROFILE, or log in with `aws sso login`")
 
 
 if __name__ == "__main__":

@@ -76,6 +76,18 @@ def test_a_wrong_setting_is_named_in_one_sentence(setting: str, overrides: dict[
     assert not names(said) & (set(settings.Settings.model_fields) - set(overrides) - {setting, "stage", "domain_name"})
 
 
+def test_the_context_of_the_command_line_overrides_settings_and_the_cdks_own_is_left_alone() -> None:
+    context = {**json.loads(settings.CDK_JSON.read_text())["context"], "stage": "prod", "retention_days": "30", "cors_origins": "[]"}
+    cdks = {"aws:cdk:enable-path-metadata": True, "@aws-cdk/core:bootstrapQualifier": "parley", "availability-zones:account=1:region=x": []}
+    assert settings.given(context | cdks) == {"stage": "prod", "retention_days": 30, "cors_origins": []}
+
+
+@pytest.mark.parametrize(("name", "hint"), [("retention_day", "did you mean retention_days?"), ("zzz", "there are access_log, alarm_")])
+def test_a_setting_of_the_command_line_that_is_none_is_refused(name: str, hint: str) -> None:
+    with pytest.raises(SystemExit, match=re.escape(f"-c {name}: no such setting, {hint}")):
+        settings.given({"stage": "dev", name: "1"})
+
+
 @pytest.mark.parametrize("stage", ["production", "", "Dev", "dev "])
 def test_an_unknown_stage_is_refused_with_those_that_there_are(stage: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cdk_json = json.loads(settings.CDK_JSON.read_text())

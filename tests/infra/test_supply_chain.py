@@ -1,10 +1,13 @@
 """What we take from others and what we must not give away: the audit, the bill of materials, the search for secrets."""
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -111,6 +114,39 @@ def test_the_bill_of_materials_lists_exactly_what_is_in_the_layer(target: packag
     assert {(name.replace("_", "-").lower(), version) for name, _, version in inside} == listed
     assert all(each["purl"] == f"pkg:pypi/{each['name']}@{each['version']}" for each in bill["components"])
     assert all(reference["hashes"] for each in bill["components"] for reference in each["externalReferences"])
+
+
+def wheel(folder: Path, said: str) -> Path:
+    """A package `thing` 1.0 with one module."""
+    path = folder / "thing-1.0-py3-none-any.whl"
+    about = {
+        "METADATA": "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n",
+        "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("thing.py", f"said = {said!r}\n")
+        for name, text in {**about, "RECORD": "thing.py,,\nthing-1.0.dist-info/RECORD,,\n"}.items():
+            archive.writestr(f"thing-1.0.dist-info/{name}", text)
+    return path
+
+
+@pytest.mark.parametrize("target", ["aws", "local"])
+def test_a_wheel_that_is_not_the_locked_one_does_not_get_into_the_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: package.Target
+) -> None:
+    for name, value in {"UV_FIND_LINKS": str(tmp_path), "UV_NO_INDEX": "1", "UV_CACHE_DIR": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(name, value)
+    locked = f"thing==1.0 --hash=sha256:{hashlib.sha256(wheel(tmp_path, 'good').read_bytes()).hexdigest()}"
+    package.install(target, locked, tmp_path / "layer")
+    assert (tmp_path / "layer" / "thing.py").read_text() == "said = 'good'\n"
+
+    shutil.rmtree(tmp_path / "cache")
+    wheel(tmp_path, "evil")
+    with pytest.raises(SystemExit, match=r"(?i)hash mismatch"):
+        package.install(target, locked, tmp_path / "other")
+    with pytest.raises(SystemExit, match=r"(?i)hash"):  # nor one that nobody has vouched for
+        package.install(target, "thing==1.0", tmp_path / "other")
+    assert not (tmp_path / "other" / "thing.py").exists()
 
 
 def test_no_tracked_file_holds_a_secret() -> None:

@@ -74,3 +74,19 @@ def test_an_old_python_is_told_what_is_missing(home: str) -> None:
 )
 def test_only_a_stage_for_aws_is_deployed_to_aws(stage: str, why: str) -> None:
     assert why in refusal(run("-m", "ops.deploy", stage))
+
+
+NOBODY = {"AWS_CONFIG_FILE": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+@pytest.mark.parametrize(
+    ("env", "why"),
+    [
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "no AWS region: set AWS_REGION"),
+        ({"AWS_DEFAULT_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "AWS does not know who you are"),
+        ({"AWS_PROFILE": "nobody"}, "nobody"),
+    ],
+    ids=["no region", "no credentials", "no such profile"],
+)
+def test_who_cannot_deploy_is_told_before_the_checks_run(env: dict[str, str], why: str) -> None:
+    assert why in refusal(run("-m", "ops.deploy", "dev", **NOBODY, **env))
