@@ -52,7 +52,8 @@ class Example(Stack):
                 )
             ],
         )
-        # The same as this entry of Parley's `invokers`: {"principal": "events.amazonaws.com", "source_arn": <the rule's ARN>}.
+        # The same as this entry of Parley's `invokers`:
+        # {"principal": "events.amazonaws.com", "source_arn": <the rule's ARN>, "functions": ["notify"]}
         lambda_.CfnPermission(
             self,
             "ShippedMayNotify",

@@ -12,6 +12,7 @@ from infra.catalog import FUNCTIONS
 
 ROOT = Path(__file__).parent.parent
 CDK_JSON = ROOT / "cdk.json"
+ENDPOINTS = tuple(row.name for row in FUNCTIONS if row.is_endpoint)
 ROUTES = tuple(route for row in FUNCTIONS for route in row.routes)
 LOG_RETENTION_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 ARN = r"arn:aws[a-z-]*"
@@ -43,11 +44,12 @@ class Throttle(BaseModel):
 
 
 class Invoker(BaseModel):
-    """Who else may invoke the endpoints: a role, user or account; or an AWS service on behalf of one resource."""
+    """Who else may invoke which endpoints: a role, user or account; or an AWS service on behalf of one resource."""
 
     model_config = STRICT
 
     principal: str
+    functions: Annotated[list[str], Field(min_length=1)]  # by their names in the catalog: an entry opens no more than it names
     source_arn: str | None = None
 
     @model_validator(mode="after")
@@ -59,6 +61,8 @@ class Invoker(BaseModel):
             raise ValueError("principal must be the ARN of a role or user, an account number, or a service such as events.amazonaws.com")
         elif self.source_arn:
             raise ValueError("only a service's principal takes a source_arn")
+        if unknown := sorted(set(self.functions) - set(ENDPOINTS)):
+            raise ValueError(f"functions: no endpoint {unknown[0]!r}, there are {', '.join(ENDPOINTS)}")
         return self
 
 

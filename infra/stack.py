@@ -11,7 +11,6 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra.api import Api
-from infra.catalog import FUNCTIONS
 from infra.encryption import encrypt, key_of, may_use
 from infra.functions import Functions
 from infra.monitoring import Monitoring
@@ -111,13 +110,12 @@ class Parley(Stack):
         """The endpoints only: what a worker is handed comes from its event source and from nowhere else."""
         for invoker in settings.invokers:
             id = "Invoker" + hashlib.sha256(f"{invoker.principal} {invoker.source_arn}".encode()).hexdigest()[:8]
-            for row in FUNCTIONS:
-                if row.is_endpoint:
-                    lambda_.CfnPermission(
-                        self,
-                        f"{row.name.capitalize()}{id}",
-                        action="lambda:InvokeFunction",
-                        function_name=functions[row.name].function_arn,
-                        principal=invoker.principal,
-                        source_arn=invoker.source_arn,
-                    )
+            for name in invoker.functions:
+                lambda_.CfnPermission(
+                    self,
+                    f"{name.capitalize()}{id}",
+                    action="lambda:InvokeFunction",
+                    function_name=functions[name].function_arn,
+                    principal=invoker.principal,
+                    source_arn=invoker.source_arn,
+                )

@@ -34,14 +34,17 @@ class Tables(Construct):
         return {"messages": self.messages, "inbox": self.inbox, "dedup": self.dedup, "directory": self.directory}
 
     def _table(self, id: str, table: keys.Table, **options: object) -> dynamodb.TableV2:
-        keep = self._settings.keep_data
+        stage, encryption = self._settings, dynamodb.TableEncryptionV2
+        keep = stage.keep_data
         return dynamodb.TableV2(
             self,
             id,
             partition_key=_attribute(table.partition, "S"),
             sort_key=_attribute(*table.sort) if table.sort else None,
             billing=dynamodb.Billing.on_demand(),
-            encryption=dynamodb.TableEncryptionV2.aws_managed_key(),
+            # Of AWS's own keys the one that is free: uses of the account's `aws/dynamodb` are billed. `infra.encryption` sets another one.
+            # The local AWS makes a table anew, and empty, when this changes: there it stays as it was.
+            encryption=encryption.dynamo_owned_key() if stage.kms == "aws" and stage.target == "aws" else encryption.aws_managed_key(),
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(point_in_time_recovery_enabled=True),
             deletion_protection=keep,
             removal_policy=RemovalPolicy.RETAIN if keep else RemovalPolicy.DESTROY,

@@ -178,11 +178,12 @@ def test_a_waf_stands_in_cloudfront_which_caches_nothing(variant: Variant) -> No
     assert made["Outputs"]["ApiUrl"]["Value"] == "https://chat.example.com/"
 
 
-def test_the_listed_principals_may_invoke_the_endpoints_and_no_worker(variant: Variant) -> None:
-    made = variant("dev", invokers=[{"principal": ROLE}, {"principal": "events.amazonaws.com", "source_arn": RULE}])
+def test_a_listed_principal_may_invoke_the_functions_that_its_entry_names_and_no_other(variant: Variant) -> None:
+    events = {"principal": "events.amazonaws.com", "source_arn": RULE, "functions": ["notify"]}
+    made = variant("dev", invokers=[{"principal": ROLE, "functions": ["send", "unread"]}, events])
     granted = [each for each in of_type(made, "AWS::Lambda::Permission") if each["Principal"] != "apigateway.amazonaws.com"]
     assert {each["Action"] for each in granted} == {"lambda:InvokeFunction"}
     allowed = {(flat(each["FunctionName"]), each["Principal"], each.get("SourceArn")) for each in granted}
-    functions = [f"{{{function_id('dev', name)}.Arn}}" for name in ENDPOINTS]
-    assert allowed == {(id, *who) for id in functions for who in ((ROLE, None), ("events.amazonaws.com", RULE))}
+    opened = {"send": (ROLE, None), "unread": (ROLE, None), "notify": ("events.amazonaws.com", RULE)}
+    assert allowed == {(f"{{{function_id('dev', name)}.Arn}}", *who) for name, who in opened.items()}
     assert len(granted) == len(allowed)

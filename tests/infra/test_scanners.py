@@ -26,8 +26,12 @@ EVERYTHING: dict[str, Any] = {  # that can be asked for
     "cors_origins": ["https://app.example.com"],
     "throttle_routes": {"GET /message/unread": {"rate_per_second": 5, "burst_requests": 7}},
     "invokers": [
-        {"principal": "arn:aws:iam::123456789012:role/orders"},
-        {"principal": "events.amazonaws.com", "source_arn": "arn:aws:events:eu-central-1:123456789012:rule/orders"},
+        {"principal": "arn:aws:iam::123456789012:role/orders", "functions": ["send"]},
+        {
+            "principal": "events.amazonaws.com",
+            "source_arn": "arn:aws:events:eu-central-1:123456789012:rule/orders",
+            "functions": ["notify"],
+        },
     ],
     "retention_days": 30,
 }

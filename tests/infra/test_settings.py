@@ -9,6 +9,7 @@ import pytest
 
 from infra import settings
 
+ROLE = "arn:aws:iam::123456789012:role/x"
 LONGEST = 280  # characters that still read as one sentence
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-90ab-cdef-1234-567890abcdef"
 WEB_ACL = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/parley/12345678-90ab-cdef-1234-567890abcdef"
@@ -57,9 +58,12 @@ def names(said: str) -> set[str]:
         ("certificate_arn", {"certificate_arn": CERTIFICATE}),
         ("web_acl_arn", {"web_acl_arn": WEB_ACL}),
         ("web_acl_arn", {"web_acl_arn": WEB_ACL.replace("us-east-1", "eu-central-1")}),
-        ("invokers", {"invokers": [{"principal": "*"}]}),
-        ("invokers", {"invokers": [{"principal": "events.amazonaws.com"}]}),
-        ("invokers", {"invokers": [{"principal": "arn:aws:iam::123456789012:role/x", "source_arn": "arn:aws:x:y:123456789012:z"}]}),
+        ("invokers", {"invokers": [{"principal": "*", "functions": ["send"]}]}),
+        ("invokers", {"invokers": [{"principal": "events.amazonaws.com", "functions": ["send"]}]}),
+        ("invokers", {"invokers": [{"principal": ROLE, "source_arn": "arn:aws:x:y:123456789012:z", "functions": ["send"]}]}),
+        ("invokers", {"invokers": [{"principal": ROLE}]}),
+        ("invokers", {"invokers": [{"principal": ROLE, "functions": []}]}),
+        ("invokers", {"invokers": [{"principal": ROLE, "functions": ["deliver"]}]}),
         ("invokers", {"invokers": ["arn:aws:iam::123456789012:role/x"]}),
         ("throttle_routes", {"throttle_routes": {"GET /nowhere": {"rate_per_second": 1, "burst_requests": 1}}}),
         ("throttle_routes", {"throttle_routes": {"GET /message/ack": {"rate_per_second": 0, "burst_requests": 1}}}),

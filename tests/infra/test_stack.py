@@ -174,7 +174,7 @@ def test_a_stage_for_aws_comes_out_the_same_too(synth: Callable[[str, int], Synt
         ),
         ({"domain_name": "chat.example.com"}, "cdk.json, stage dev: domain_name needs a certificate_arn"),
         (
-            {"invokers": [{"principal": "events.amazonaws.com"}]},
+            {"invokers": [{"principal": "events.amazonaws.com", "functions": ["notify"]}]},
             "cdk.json, stage dev: invokers: 0: events.amazonaws.com needs the source_arn of the one resource that it may invoke for",
         ),
     ],
