@@ -28,6 +28,7 @@ ACCESS_LOG = {
     "bytes": "$context.responseLength",
 }
 REQUEST_HEADERS = ["app_id", "access-token", "user_id", "group_id", "content-type"]  # that a web page may send
+CACHEABLE_ERRORS = (400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504)  # those that CloudFront may cache, its documentation
 PREFLIGHT = Duration.hours(1)  # for how long a browser remembers what CORS allows
 
 
@@ -112,6 +113,8 @@ class Api(Construct):
             minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
             web_acl_id=settings.web_acl_arn,
+            # A cache policy does not hold for errors: CloudFront keeps those for 10 s unless told otherwise, and tells them to everybody.
+            error_responses=[cloudfront.ErrorResponse(http_status=status, ttl=Duration.seconds(0)) for status in CACHEABLE_ERRORS],
         )
         CfnOutput(self, "DomainTarget", value=distribution.distribution_domain_name)
 

@@ -428,8 +428,8 @@ MUTANTS = (
     mutant(
         "a fan-out that failed is reported as done",
         "workers/fanout",
-        '        logger.exception("fan-out failed", extra={"conversation": conversation, "member": member})\n        return False\n',
-        '        logger.exception("fan-out failed", extra={"conversation": conversation, "member": member})\n        return True\n',
+        "        return error\n    return None\n",
+        "        return None if error else None\n    return None\n",
         f"{SINGLE}[fanout-gives_up-alone]",
     ),
     mutant(

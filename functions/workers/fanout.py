@@ -27,8 +27,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         for member in job.members:
             place = (job.conversation, member)
             news[place] = news[place].merge(told) if place in news else told
-    done = store.parallel([partial(_try, place, told) for place, told in news.items()])
-    failed = {place for place, ok in zip(news, done, strict=True) if not ok}
+    errors = store.parallel([partial(_try, place, told) for place, told in news.items()])
+    failed = {place: error for place, error in zip(news, errors, strict=True) if error}
+    if failed:  # one line for them all: a throttled table fails every member
+        (conversation, _), error = next(iter(failed.items()))
+        logger.exception("fan-out failed", exc_info=error, extra={"conversation": conversation, "members": len(failed), "of": len(news)})
     again = [id for id, job in jobs.items() if job is None or any((job.conversation, member) in failed for member in job.members)]
     moved = [job.last_at for id, job in jobs.items() if job and id not in again]
     if moved:
@@ -44,11 +47,10 @@ def _parsed(record: dict[str, Any]) -> FanoutJob | None:
         return None
 
 
-def _try(place: Place, news: News) -> bool:
+def _try(place: Place, news: News) -> Exception | None:
     conversation, member = place
     try:
         inbox.apply(keys.parse(conversation), member, news)  # who has left meanwhile is passed over
-    except Exception:  # whatever it is: the job comes again, and the other members of the batch are not held up
-        logger.exception("fan-out failed", extra={"conversation": conversation, "member": member})
-        return False
-    return True
+    except Exception as error:  # whatever it is: the job comes again, and the other members of the batch are not held up
+        return error
+    return None

@@ -169,6 +169,8 @@ def test_a_waf_stands_in_cloudfront_which_caches_nothing(variant: Variant) -> No
     assert front["WebACLId"] == WEB_ACL
     assert behavior["ViewerProtocolPolicy"] == "https-only"
     assert behavior["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"  # CachingDisabled
+    errors = {each["ErrorCode"]: each["ErrorCachingMinTTL"] for each in front["CustomErrorResponses"]}
+    assert errors == dict.fromkeys((400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504), 0)
     assert set(behavior["AllowedMethods"]) >= {"GET", "POST", "PUT", "DELETE"}
     (origin,) = front["Origins"]
     assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"

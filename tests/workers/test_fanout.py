@@ -186,3 +186,15 @@ def test_an_old_job_tells_nothing_to_who_came_back(world: World, alice: int, bob
     world.fan_out(old)
     assert world.row(bob, group) == before
     assert world.unread(bob) == {}
+
+
+def test_a_batch_that_fails_for_many_members_is_one_line(
+    world: World, alice: int, bob: int, carol: int, group: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.say(alice, group)
+    jobs = jobs_of(world)
+    with tampered(failing(bob, carol)), caplog.at_level("DEBUG", "parley"):
+        assert len(failures(world.fan_out(jobs))) == len(jobs)
+    (line,) = (record for record in caplog.records if record.levelname == "ERROR")
+    assert (line.__dict__["members"], line.__dict__["of"]) == (2, 2)
+    assert "ThrottlingException" in str(line.exc_info and line.exc_info[1])
