@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import boto3
 import typer
@@ -13,7 +13,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra import package, settings
 from infra.settings import ROOT
 from ops import cdk, check
-from ops.console import fail
+from ops.console import err, fail
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+
+QUICK = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})  # seconds; somebody is waiting
+NEVER_CREATED = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED")  # how a stack ends whose creation failed
 
 
 def main(
@@ -24,10 +30,12 @@ def main(
     chosen = settings.load(stage)
     if chosen.target != "aws":
         fail(f"stage {chosen.stage} is built for the local AWS: `make up` deploys it")
-    _require_credentials()
+    session = _session()
     check.run_steps(check.FAST, dict(os.environ))
     # Bytecode for the upload: with Lambda's Python on this machine, or fetched, a cold start does not compile.
     subprocess.run([package.UV, "python", "install", "--quiet", package.LAMBDA_PYTHON], check=False)
+    if free_failed_creation(session.client("cloudformation", config=QUICK), chosen.stack_name):
+        err.print(f"the first deployment of {chosen.stack_name} had failed: its remains are replaced")
     env = cdk.environment(os.environ)
     command = [str(cdk.cli(env, ROOT / ".local" / "logs")), *cdk.APP, "-c", f"stage={chosen.stage}"]
     for action in ["bootstrap"] * bootstrap + ["deploy"]:
@@ -36,15 +44,33 @@ def main(
             sys.exit(failed)
 
 
-def _require_credentials() -> None:
-    """Asked before the checks, which take minutes."""
+def _session() -> boto3.Session:
+    """Who deploys; asked before the checks, which take minutes."""
     try:
         session = boto3.Session()
         if not session.region_name:
             fail("no AWS region: set AWS_REGION, or a region in the profile that AWS_PROFILE names")
-        session.client("sts", config=Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 2})).get_caller_identity()
+        session.client("sts", config=QUICK).get_caller_identity()
     except (BotoCoreError, ClientError) as error:
         fail(f"AWS does not know who you are ({error}): set AWS_PROFILE, or log in with `aws sso login`")
+    return session
+
+
+def free_failed_creation(client: "CloudFormationClient", stack: str) -> bool:
+    """Lets CDK remove a stack whose very first deployment failed; False where there is none.
+
+    Nothing was ever stored in it. Without this, its termination protection would hold it, and the deployment could never be repeated.
+    """
+    try:
+        (found,) = client.describe_stacks(StackName=stack)["Stacks"]
+    except ClientError as error:
+        if "does not exist" in error.response["Error"]["Message"]:
+            return False
+        raise
+    if found["StackStatus"] not in NEVER_CREATED:
+        return False
+    client.update_termination_protection(StackName=stack, EnableTerminationProtection=False)
+    return True
 
 
 if __name__ == "__main__":
