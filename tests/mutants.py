@@ -377,7 +377,7 @@ MUTANTS = (
     mutant(
         "a fan-out brings back who has left",
         "messaging/conversations/inbox",
-        "[BELONGS] if is_group else []",
+        "[BELONGS if is_group else GOES_ON]",
         "[]",
         "workers/test_fanout.py::test_who_left_meanwhile_is_passed_over",
     ),
