@@ -19,7 +19,7 @@ from messaging.people import directory
 from ops import scan
 
 # Until nothing that the user has begun is under way: the app item is remembered for 30 s, a request runs for 28 s at most.
-SETTLED_MS = 60_000
+SETTLED_S = 60.0
 PAGE = 100  # messages
 CHUNK = 100  # writes between two reports of progress
 PERSONAL = ("device_sn", "cut_seq")  # of a one-to-one row: what tells the other user nothing
@@ -128,11 +128,10 @@ def owned(app_id: str, user: int) -> list[int]:
     return [group for group, item in zip(groups, profiles, strict=True) if item and item["what"] == "group" and item["owner_id"] == user]
 
 
-def close(app_id: str, user: int, now_ms: int) -> int:
-    """The user is gone for everybody, and in no group; returns when nothing of theirs is under way any more, ms."""
-    gone_at = directory.erase(app_id, user, now_ms)
+def close(app_id: str, user: int, now_ms: int) -> None:
+    """The user is gone for everybody, and in no group; `SETTLED_S` later nothing of theirs is under way any more."""
+    directory.erase(app_id, user, now_ms)
     _leave_groups(app_id, user, now_ms)
-    return gone_at + SETTLED_MS
 
 
 def _leave_groups(app_id: str, user: int, now_ms: int) -> None:

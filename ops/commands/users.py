@@ -107,8 +107,8 @@ def user_erase(app: App, user: UserId, yes: Yes = False, stack: Stack = None, as
     )
     confirm(f"Erase user {user}?", yes)
     with step("Closing the account, leaving groups"):
-        settled_ms = personal.close(app, user, now_ms())
-    _wait_until(settled_ms)
+        personal.close(app, user, now_ms())
+    _settle()
     messages = with_progress("Erasing messages", total.items, lambda progress: personal.erase_messages(app, user, now_ms(), progress))
     with step("Looking for rows"):
         marks = inbox.rows(app, user)
@@ -118,18 +118,16 @@ def user_erase(app: App, user: UserId, yes: Yes = False, stack: Stack = None, as
     tell(done, as_json, f"user {user} is erased: {messages} messages are empty, {rows} rows and {forgotten} requests are gone")
 
 
-def _wait_until(settled_ms: int) -> None:
-    """Until no token of the user is taken, and what they sent last is in the log."""
-    left_s = (settled_ms - now_ms()) / 1000
-    if left_s <= 0:
-        return
+def _settle() -> None:
+    """Until no token of the user is taken, and what they sent last is in the log. Also when repeating: who marked them first may have had
+    another clock."""
+    began = time.monotonic()
 
     def wait(progress: personal.Progress) -> None:
         waited = 0
-        while (left := settled_ms - now_ms()) > 0:
-            time.sleep(min(WAIT_STEP_S, left / 1000))
-            done = int(left_s - max(0, settled_ms - now_ms()) / 1000)
-            progress(done - waited)
-            waited = done
+        while (left := personal.SETTLED_S - (time.monotonic() - began)) > 0:
+            time.sleep(min(WAIT_STEP_S, left))
+            progress(int(time.monotonic() - began) - waited)
+            waited = int(time.monotonic() - began)
 
-    with_progress("Waiting until nothing of theirs is under way, seconds", round(left_s), wait)
+    with_progress("Waiting until nothing of theirs is under way, seconds", round(personal.SETTLED_S), wait)

@@ -127,7 +127,7 @@ def test_a_place_in_the_stream_is_shown_as_the_conversation_without_contents(
 def test_letters_of_somebody_who_was_erased_tell_nothing_and_are_redriven_without_contents(
     parley: Parley, invoked: Any, lost_records: int, world: World, alice: int, bob: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(personal, "SETTLED_MS", 0)
+    monkeypatch.setattr(personal, "SETTLED_S", 0)
     assert parley("user", "erase", "--app", "demo", "--user", alice, "--yes", "--json").json["messages"] == lost_records
     shown = parley("dead-letters", "show")
     assert (f"user {alice} and {bob} up to message 2" in shown.out, "canary" in shown.out + shown.err) == (True, False)

@@ -95,7 +95,7 @@ def test_a_row_from_before_somebody_left_does_not_let_them_in(world: World, grou
 @pytest.fixture
 def erased(world: World, group: int, alice: int, bob: int, parley: Parley, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Copies a table, erases Alice, then the table loses everything but the profiles."""
-    monkeypatch.setattr(personal, "SETTLED_MS", 0)
+    monkeypatch.setattr(personal, "SETTLED_S", 0)
     body = {"type": 1, "targets": [alice], "content_type": 0, "content": "from the system"}
     world.call("POST", "/message/notify", world.admin(), body=body)
     world.send(bob, [alice], content="from bob")
