@@ -587,7 +587,7 @@ MUTANTS = (
     Mutant(
         "erasing turns a message into one that does not count",
         "functions/messaging/conversations/log.py",
-        (('{"erased_at": now_ms}', '{"erased_at": now_ms, "ctype": COMMAND}'),),
+        (('"written_by": ERASED}', '"written_by": ERASED, "ctype": COMMAND}'),),
         "tests/ops/test_personal.py::test_what_others_have_stays_as_it_was",
     ),
     Mutant(
