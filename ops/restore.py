@@ -38,14 +38,17 @@ def restore(kind: str, source: str, now_ms: int, progress: Progress) -> Restored
     put = moved = 0
     again: list[tuple[store.Item, int]] = []
     for page in scan.pages(source):
-        again += _forgotten(page.items) if kind == "directory" else []
-        gone = _erased(entity for item in page.items for entity in _of_whom(kind, item))
-        left = [item if gone.isdisjoint(_of_whom(kind, item)) else _left_of(kind, item, now_ms) for item in page.items]
+        forgotten = _forgotten(page.items) if kind == "directory" else []
+        items = [item for item in page.items if item not in (profile for profile, _ in forgotten)]
+        again += forgotten
+        gone = _erased(entity for item in items for entity in _of_whom(kind, item))
+        left = [item if gone.isdisjoint(_of_whom(kind, item)) else _left_of(kind, item, now_ms) for item in items]
         done = store.parallel([partial(_bring, kind, table, item, now_ms) for item in left if item])
         put += done.count("put")
         moved += done.count("moved")
         progress(page.read)
-    for profile, gone_at in again:  # now that their app is back
+    for profile, gone_at in again:  # now that their app is back; for no longer than between these two calls they exist once more
+        put += _bring(kind, table, profile, now_ms) == "put"
         directory.erase(profile["entity"].partition("#")[0], profile["entity_id"], gone_at)
     return Restored(put, moved)
 
