@@ -99,7 +99,8 @@ def _moved(there: Iterable[tuple[Conversation, Tip, int, inbox.Row]], now_ms: in
 
 
 def _made(conversation: Conversation, newest: Tip, reader: int, now_ms: int) -> bool:
-    if directory.what_is(conversation.app_id, reader) != "user":
+    profile = store.get(directory.ref(conversation.app_id, reader))
+    if not profile or profile["what"] != "user":
         return False
     read = log.newest_of(conversation, reader, now_ms - DELIVERED_MS)
     marks = {"last_seq": newest.msg_id, "last_at": newest.sent_at, "skip_seq": newest.msg_id}

@@ -377,7 +377,7 @@ MUTANTS = (
     mutant(
         "a fan-out brings back who has left",
         "messaging/conversations/inbox",
-        "[BELONGS] if is_group else []",
+        "[BELONGS if is_group else GOES_ON]",
         "[]",
         "workers/test_fanout.py::test_who_left_meanwhile_is_passed_over",
     ),
@@ -587,19 +587,123 @@ MUTANTS = (
     Mutant(
         "erasing turns a message into one that does not count",
         "functions/messaging/conversations/log.py",
-        (('{"erased_at": now_ms}', '{"erased_at": now_ms, "ctype": COMMAND}'),),
+        (('"written_by": ERASED}', '"written_by": ERASED, "ctype": COMMAND}'),),
         "tests/ops/test_personal.py::test_what_others_have_stays_as_it_was",
     ),
     Mutant(
-        "a row is deleted before its messages are erased",
+        "erasing goes by the user's rows",
         "ops/personal.py",
         (
             (
-                "        private = conversation.users() == (user,)\n",
-                "        private = conversation.users() == (user,)\n        _delete(inbox.ref(app_id, user, row['conversation']))\n",
+                "    erased = 0\n    for page in scan.pages(",
+                "    erased, known = 0, {conversation_of(row).key for row in inbox.rows(app_id, user)}\n    for page in scan.pages(",
+            ),
+            (
+                'item["msg_id"], now_ms) for item in page.items]',
+                'item["msg_id"], now_ms) for item in page.items if item["conversation"] in known]',
             ),
         ),
-        "tests/ops/test_personal.py::test_after_a_crash_at_any_call_repeating_it_erases_the_rest",
+        "tests/ops/test_personal.py::test_what_was_never_delivered_and_what_no_row_tells_is_erased_too",
+    ),
+    Mutant(
+        "an export goes by the user's rows",
+        "ops/personal.py",
+        (("            if sender == user or user in conversation.users():", "            if conversation in found:"),),
+        "tests/ops/test_personal.py::test_an_export_holds_what_was_never_delivered_and_what_no_row_tells",
+    ),
+    Mutant(
+        "a user with a longer number is taken for this one",
+        "ops/personal.py",
+        (("            if sender == user or user in conversation.users():", "            if conversation:"),),
+        "tests/ops/test_personal.py::test_an_export_holds_nothing_of_who_has_a_longer_number",
+    ),
+    Mutant(
+        "erasing marks the user before it has looked",
+        "ops/commands/users.py",
+        (
+            (
+                "        personal.require_erasable(app, user)\n",
+                "        directory.erase(app, user, now_ms())\n        personal.require_erasable(app, user)\n",
+            ),
+        ),
+        "tests/ops/test_personal.py::test_who_cannot_be_erased_is_refused_before_anything_is_marked",
+    ),
+    Mutant(
+        "an owner who is erased already cannot be erased again",
+        "ops/personal.py",
+        (('profile["what"] == "erased":', 'profile["what"] == "erased" and not owned(app_id, user):'),),
+        "tests/ops/test_personal.py::test_an_owner_who_was_erased_by_an_earlier_release_is_erased_again",
+    ),
+    Mutant(
+        "a group of which nothing is left stops erasing",
+        "ops/personal.py",
+        (
+            (
+                "[partial(membership.end, keys.group(app_id, group), user, now_ms) for group in groups]",
+                "[partial(membership.leave, app_id, group, [user], now_ms, lambda done: None) for group in groups]",
+            ),
+        ),
+        "tests/ops/test_personal.py::test_what_was_never_delivered_and_what_no_row_tells_is_erased_too",
+    ),
+    Mutant(
+        "a group that lists the user is left only where there is a row",
+        "ops/personal.py",
+        (("sorted({*listed, *_groups_by_rows(app_id, user)})", "sorted(_groups_by_rows(app_id, user))"),),
+        "tests/ops/test_personal.py::test_what_was_never_delivered_and_what_no_row_tells_is_erased_too",
+    ),
+    Mutant(
+        "groups are left only while the user is closed",
+        "ops/personal.py",
+        (("    _leave_groups(app_id, user, now_ms)  # whoever was adding them when they were closed\n", ""),),
+        "tests/ops/test_personal.py::test_who_was_being_added_to_a_group_while_they_were_closed_is_in_it_no_more",
+    ),
+    Mutant(
+        "erasing again does not wait",
+        "ops/commands/users.py",
+        (("    _settle()\n", ""),),
+        "tests/ops/test_personal.py::test_nothing_is_erased_while_a_request_of_the_users_may_be_under_way",
+    ),
+    Mutant(
+        "a late delivery moves the rows of who was erased",
+        "functions/messaging/conversations/inbox.py",
+        (("[BELONGS if is_group else GOES_ON]", "[BELONGS] if is_group else []"),),
+        "tests/ops/test_personal.py::test_what_is_delivered_after_erasing_is_empty_and_brings_nothing_back",
+    ),
+    Mutant(
+        "an erased message keeps the transaction_id that it was sent with",
+        "functions/messaging/conversations/log.py",
+        (('{**left, "erased_at": now_ms, "written_by": ERASED}', '{**left, "erased_at": now_ms}'),),
+        "tests/ops/test_personal.py::test_of_an_erased_user_nothing_is_left_but_numbers",
+    ),
+    Mutant(
+        "what was said to somebody who was erased is not shown before it is delivered",
+        "functions/messaging/people/directory.py",
+        (('{"user": "user", "erased": "user", "group": "group"}', '{"user": "user", "group": "group"}'),),
+        "tests/ops/test_personal.py::test_what_was_never_delivered_and_what_no_row_tells_is_erased_too",
+    ),
+    Mutant(
+        "a restored message has its contents though its sender was erased",
+        "ops/restore.py",
+        (('log.emptied(item, now_ms) if kind == "messages"', 'item if kind == "messages"'),),
+        "tests/ops/test_restore.py::test_messages_of_who_was_erased_since_come_back_empty",
+    ),
+    Mutant(
+        "restored rows are those from before their user was erased",
+        "ops/restore.py",
+        (("else personal.remains(item)", "else item"),),
+        "tests/ops/test_restore.py::test_rows_of_who_was_erased_since_come_back_as_erasing_leaves_them",
+    ),
+    Mutant(
+        "a restored listing makes an erased user a member again",
+        "ops/restore.py",
+        (('    if kind == "directory":\n        return None\n', '    if kind == "directory":\n        return item\n'),),
+        "tests/ops/test_restore.py::test_who_was_erased_since_is_listed_in_no_group_again",
+    ),
+    Mutant(
+        "a restored profile brings an erased user back",
+        "ops/restore.py",
+        (('_forgotten(page.items) if kind == "directory" else []', "[]"),),
+        "tests/ops/test_restore.py::test_who_was_erased_since_stays_erased_though_the_directory_has_lost_it",
     ),
 )
 

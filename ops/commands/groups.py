@@ -79,6 +79,20 @@ def group_remove(
     tell({"group_id": group, "left": members}, as_json, f"{len(members)} left")
 
 
+@group.command("transfer")
+def group_transfer(
+    app: App,
+    group: GroupId,
+    to: Annotated[int, typer.Option("--to", help="The member who becomes the owner.")],
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
+    """Makes a member the owner; who was it stays a member."""
+    stacks.connect(stack)
+    membership.transfer(app, group, to)
+    tell({"group_id": group, "owner_id": to}, as_json, f"user {to} owns group {group}")
+
+
 @group.command("list")
 def group_list(app: App, stack: Stack = None, as_json: Json = False) -> None:
     """Every group of an app."""

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -16,7 +17,7 @@ from messaging.people import directory
 from ops import personal, scan
 from ops import stack as stacks
 from ops.commands.common import App, ChosenId, Json, Stack, Yes, confirm, now_ms, profile_view, tell, tell_all, with_progress
-from ops.console import err, fail
+from ops.console import err, fail, step
 
 UserId = Annotated[int, typer.Option("--user", min=1, help="The user's id.")]
 WAIT_STEP_S = 0.5
@@ -61,22 +62,24 @@ def user_export(
     app: App,
     user: UserId,
     to: Annotated[Path | None, typer.Option("--to", help="A new file, readable by you alone; standard output otherwise.")] = None,
+    yes: Yes = False,
     stack: Stack = None,
 ) -> None:
     """Everything held about one user, as JSON lines: profile, requests, conversations, messages."""
     stacks.connect(stack)
     directory.app(app)
     directory.require(app, user, "user", "user")
-    found = personal.conversations(app, user)
-    if to is None:
-        lines = with_progress("Exporting", len(found), lambda done: _write(personal.export(app, user, found, now_ms(), done), sys.stdout))
-    else:
-        try:
-            file = os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
-        except OSError as error:
-            fail(f"--to: {error}")
-        with file:
-            lines = with_progress("Exporting", len(found), lambda done: _write(personal.export(app, user, found, now_ms(), done), file))
+    total, requests = scan.size(settings().messages_table), scan.size(settings().dedup_table)
+    err.print(f"The log of all apps is read for what concerns user {user} of {app}, {total}; and the requests of the last day, {requests}.")
+    confirm("Read them?", yes)
+    try:
+        file = os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") if to else sys.stdout
+    except OSError as error:
+        fail(f"--to: {error}")
+    with file if to else nullcontext():
+        asked = with_progress("Reading requests", requests.items, lambda progress: list(personal.requests(app, user, progress)))
+        found = with_progress("Reading the log", total.items, lambda progress: personal.conversations(app, user, progress))
+        lines = with_progress("Exporting", len(found), lambda done: _write(personal.export(app, user, asked, found, now_ms(), done), file))
     err.print(f"{lines} lines, {len(found)} conversations")
 
 
@@ -93,35 +96,38 @@ def user_erase(app: App, user: UserId, yes: Yes = False, stack: Stack = None, as
     """Erases one user for good: profile, what they wrote, memberships, read marks. Repeat it where it was cut short."""
     stacks.connect(stack)
     directory.app(app)
-    rows = personal.conversations(app, user)
-    owned = personal.owned(app, user)
-    requests = scan.size(settings().dedup_table)
+    with step("Looking whether anything stands in the way"):
+        personal.require_erasable(app, user)
+    total, requests = scan.size(settings().messages_table), scan.size(settings().dedup_table)
     err.print(
-        f"User {user} of {app}, in {len(rows)} conversations. What they wrote there becomes empty for everybody, and cannot be restored."
+        f"What user {user} of {app} wrote becomes empty for everybody, and cannot be restored. `parley user export` hands it out before."
     )
-    if owned:
-        err.print(f"They own group {', '.join(map(str, owned))}: it stays, with their number as its owner.")
-    err.print(f"The requests of the last day have to be read for theirs: {requests}. `parley user export` hands out what is held before.")
+    err.print(
+        f"To find it, the log of all apps is read, {total}, and the requests of the last day, {requests}; each of theirs costs a write."
+    )
     confirm(f"Erase user {user}?", yes)
-    settled_ms = personal.close(app, user, now_ms())
-    _wait_until(settled_ms)
-    erased = with_progress("Erasing messages", len(rows), lambda progress: personal.erase(app, user, now_ms(), progress))
-    with_progress("Reading requests", requests.items, lambda progress: personal.forget_requests(app, user, progress))
-    tell({"user_id": user, "conversations": len(rows), "messages": erased}, as_json, f"user {user} is erased, {erased} messages are empty")
+    with step("Closing the account, leaving groups"):
+        personal.close(app, user, now_ms())
+    _settle()
+    messages = with_progress("Erasing messages", total.items, lambda progress: personal.erase_messages(app, user, now_ms(), progress))
+    with step("Looking for rows"):
+        marks = inbox.rows(app, user)
+    rows = with_progress("Erasing rows", len(marks), lambda progress: personal.erase_rows(app, user, marks, now_ms(), progress))
+    forgotten = with_progress("Reading requests", requests.items, lambda progress: personal.forget_requests(app, user, progress))
+    done = {"user_id": user, "messages": messages, "rows": rows, "requests": forgotten}
+    tell(done, as_json, f"user {user} is erased: {messages} messages are empty, {rows} rows and {forgotten} requests are gone")
 
 
-def _wait_until(settled_ms: int) -> None:
-    """Until no token of the user is taken, and what they sent last is in the log."""
-    left_s = (settled_ms - now_ms()) / 1000
-    if left_s <= 0:
-        return
+def _settle() -> None:
+    """Until no token of the user is taken, and what they sent last is in the log. Also when repeating: who marked them first may have had
+    another clock."""
+    began = time.monotonic()
 
     def wait(progress: personal.Progress) -> None:
         waited = 0
-        while (left := settled_ms - now_ms()) > 0:
-            time.sleep(min(WAIT_STEP_S, left / 1000))
-            done = int(left_s - max(0, settled_ms - now_ms()) / 1000)
-            progress(done - waited)
-            waited = done
+        while (left := personal.SETTLED_S - (time.monotonic() - began)) > 0:
+            time.sleep(min(WAIT_STEP_S, left))
+            progress(int(time.monotonic() - began) - waited)
+            waited = int(time.monotonic() - began)
 
-    with_progress("Waiting until nothing of theirs is under way, seconds", round(left_s), wait)
+    with_progress("Waiting until nothing of theirs is under way, seconds", round(personal.SETTLED_S), wait)

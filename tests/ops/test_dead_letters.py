@@ -11,7 +11,7 @@ import boto3
 import pytest
 
 from messaging.base import store
-from ops import dead_letters
+from ops import dead_letters, personal
 from tests.faults.sdk import Crash, tampered
 from tests.ops.conftest import Parley
 from tests.world import World
@@ -122,6 +122,18 @@ def test_a_place_in_the_stream_is_shown_as_the_conversation_without_contents(
 ) -> None:
     (row,) = parley("dead-letters", "show", "--queue", "deliver", "--json").json
     assert row["what"] == f"app demo, user {alice} and {bob} up to message 2"
+
+
+def test_letters_of_somebody_who_was_erased_tell_nothing_and_are_redriven_without_contents(
+    parley: Parley, invoked: Any, lost_records: int, world: World, alice: int, bob: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(personal, "SETTLED_S", 0)
+    assert parley("user", "erase", "--app", "demo", "--user", alice, "--yes", "--json").json["messages"] == lost_records
+    shown = parley("dead-letters", "show")
+    assert (f"user {alice} and {bob} up to message 2" in shown.out, "canary" in shown.out + shown.err) == (True, False)
+    assert parley("dead-letters", "redrive", "--all").code == 0
+    assert "canary" not in json.dumps([invoked, world.snapshot()])
+    assert world.num(bob, alice) == lost_records
 
 
 def test_redriven_jobs_reach_everybody(parley: Parley, invoked: Any, lost_jobs: int, world: World, bob: int, carol: int) -> None:

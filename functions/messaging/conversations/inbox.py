@@ -1,7 +1,8 @@
 """The Inbox: one row per user and conversation, holding watermarks. A row only ever moves forward.
 
 Row: `reader`, `conversation` (the number by which the reader knows it), `chat` (kind), the marks of `rules.Marks`, `device_sn` (which
-device read last); for groups also `history_visible`, `by_head` (the group's head carries the newest numbers) and `left_at` (ms).
+device read last), `left_at` (ms: the membership is over, or the user is erased); for groups also `history_visible` and `by_head` (the
+group's head carries the newest numbers).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +19,8 @@ from messaging.people import directory
 
 Row: TypeAlias = dict[str, Any]
 ADVANCE_ROUNDS = 8  # times a write may find the row changed under it; each needs another writer to move the same row
-BELONGS = "attribute_exists(reader) AND attribute_not_exists(left_at)"
+GOES_ON = "attribute_not_exists(left_at)"
+BELONGS = f"attribute_exists(reader) AND {GOES_ON}"
 
 
 def ref(app_id: str, reader: int, number: int) -> store.Ref:
@@ -95,7 +97,7 @@ def _settle(
 ) -> bool:
     """Moves the marks that `decide` names; where the row is not as `known`, it is decided upon anew.
 
-    A missing row is created, except a group's, which only joining creates.
+    A missing row is created, except a group's, which only joining creates. One that is over (`left_at`) stays as it is: False.
     """
     is_group = conversation.kind == "group"
     place = ref(conversation.app_id, reader, conversation.number_for(reader))
@@ -103,10 +105,10 @@ def _settle(
         marks = decide(known)
         if not marks:
             return True
-        outcome = _move(place, marks, {"chat": conversation.kind, **others}, [BELONGS] if is_group else [], read_seq_is)
+        outcome = _move(place, marks, {"chat": conversation.kind, **others}, [BELONGS if is_group else GOES_ON], read_seq_is)
         if outcome.applied:
             return True
-        if is_group and not belongs(outcome.item):
+        if "left_at" in outcome.item or (is_group and not belongs(outcome.item)):
             return False
         known, read_seq_is = rules.marks_of(outcome.item), None
     raise ApiError(Code.STORE_FAILED, "the conversation is changing too fast, try again")

@@ -1,6 +1,6 @@
 """The conversation log: append-only, numbered 1, 2, 3, … without a gap. The truth; everything else is a watermark into it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from messaging.conversations.models import Message
 from messaging.conversations.rules import COMMAND, PARTS
 
 APPEND_ATTEMPTS = 12  # lost races for the next number before a send is refused: more would feed the storm
+ERASED = "erased"  # `written_by` of an erased message: neither a Dedup record's key nor a nonce
 IN_FLIGHT_S = 60  # longer than any function runs: no message expires under an attempt that still names its slot
 
 
@@ -134,33 +135,30 @@ def count(conversation: Conversation, after: int, reader: int, now_ms: int) -> i
 
 def newest_of(conversation: Conversation, sender: int, until_ms: int) -> int:
     """The number of the newest message that `sender` had sent by then; 0 where there is none."""
-    found = _numbers(conversation, "sender = :sender AND sent_at <= :until", {":sender": sender, ":until": until_ms}, newest_first=True)
-    return next(found, 0)
-
-
-def sent_by(conversation: Conversation, sender: int | None) -> Iterator[int]:
-    """The number of each message of `sender`, or of anybody, that still has its contents."""
-    theirs = " AND sender = :sender" if sender is not None else ""
-    return _numbers(conversation, "attribute_not_exists(erased_at)" + theirs, {":sender": sender})
-
-
-def _numbers(conversation: Conversation, which: str, values: Mapping[str, int | None], newest_first: bool = False) -> Iterator[int]:
-    items = store.query_each(
+    found = store.query_each(
         TableName=settings().messages_table,
         KeyConditionExpression="conversation = :c",
-        FilterExpression=which,
-        ExpressionAttributeValues=store.pack({":c": conversation.key, **values}),
+        FilterExpression="sender = :sender AND sent_at <= :until",
+        ExpressionAttributeValues=store.pack({":c": conversation.key, ":sender": sender, ":until": until_ms}),
         ProjectionExpression="msg_id",
-        ScanIndexForward=not newest_first,
+        ScanIndexForward=False,
     )
-    return (int(item["msg_id"]) for item in items)
+    return next((int(item["msg_id"]) for item in found), 0)
 
 
-def erase(conversation: Conversation, msg_id: int, now_ms: int) -> None:
-    """Removes what a message says. Its number, sender and type stay: nobody's history gets a hole, nobody's unread number changes."""
-    key: store.Key = {"conversation": conversation.key, "msg_id": msg_id}
-    exists = "attribute_exists(conversation)"  # it may have expired
-    store.update((settings().messages_table, key), {"erased_at": now_ms}, exists, remove=", ".join(PARTS))
+def erase(conversation: Conversation, msg_id: int, now_ms: int) -> bool:
+    """Removes what a message says. Its number, sender and type stay: nobody's history gets a hole, nobody's unread number changes.
+
+    False where it has expired meanwhile. Nothing of the sender's may be under way: their append no longer recognises its own message.
+    """
+    place: store.Ref = settings().messages_table, {"conversation": conversation.key, "msg_id": msg_id}
+    return store.update(place, emptied({}, now_ms), "attribute_exists(conversation)", remove=", ".join(PARTS)).applied
+
+
+def emptied(item: store.Item, now_ms: int) -> store.Item:
+    """A message as it is once it is erased. Who wrote it stays known, under which `transaction_id` not: that may be any text."""
+    left = {name: value for name, value in item.items() if name not in PARTS}
+    return {**left, "erased_at": now_ms, "written_by": ERASED}
 
 
 def expired(sent_at: int, now_ms: int) -> bool:

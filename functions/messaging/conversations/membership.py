@@ -78,8 +78,22 @@ def leave(app_id: str, group_id: int, users: Iterable[int], now_ms: int, progres
     if strangers:
         raise ApiError(Code.NOT_A_MEMBER, f"member: not in group {group_id}: {', '.join(map(str, strangers))}")
     for chunk in _chunks(users):
-        store.parallel([partial(_exit, conversation, user, now_ms) for user in chunk])
+        store.parallel([partial(end, conversation, user, now_ms) for user in chunk])
         progress(len(chunk))
+
+
+def transfer(app_id: str, group_id: int, to: int) -> None:
+    """Makes a member the owner; who was it stays a member. ApiError UNKNOWN_GROUP, NOT_A_MEMBER with nothing changed."""
+    directory.require(app_id, group_id, "group", "group")
+    if not inbox.belongs(store.get(inbox.ref(app_id, to, group_id))):
+        raise ApiError(Code.NOT_A_MEMBER, f"to: user {to} is not in group {group_id}")
+    store.update(directory.ref(app_id, group_id), {"owner_id": to}, "attribute_exists(entity)")
+
+
+def listing(app_id: str, user: int, groups: Sequence[int]) -> list[int]:
+    """Those of the groups that list the user as a member: whom they fan out to, whether or not there is a row."""
+    found = store.get_many([(settings().directory_table, _listing(keys.group(app_id, group), user)) for group in groups])
+    return [group for group, item in zip(groups, found, strict=True) if item]
 
 
 def _enter(conversation: Conversation, user: int, profile: store.Item, newest: Tip) -> bool:
@@ -118,7 +132,8 @@ def restore(conversation: Conversation, user: int, now_ms: int) -> bool:
     return True
 
 
-def _exit(conversation: Conversation, user: int, now_ms: int) -> None:
+def end(conversation: Conversation, user: int, now_ms: int) -> None:
+    """Ends one membership as far as there is one, whatever is left of the group itself. Repeating it is harmless."""
     store.dynamodb().delete_item(TableName=settings().directory_table, Key=store.pack(_listing(conversation, user)))
     store.update(_row(conversation, user), {"left_at": now_ms}, inbox.BELONGS)
 

@@ -22,6 +22,7 @@ CACHED_APPS = 256
 ATTEMPTS = 100  # ids tried until a free one is found; ids chosen by hand may lie in the way
 ADMINISTRATOR_ID = 1
 FOR_EVER_MS = 253_402_300_799_000  # the end of the year 9999
+NAMED: dict[str, Literal["user", "group"]] = {"user": "user", "erased": "user", "group": "group"}  # by a number: `what`, of what kind
 FIRST_ID = 1001  # of the users and groups whose number is not chosen by hand
 
 
@@ -43,9 +44,10 @@ def _app(app_id: str, epoch: int) -> store.Item:
 
 
 def what_is(app_id: str, number: int) -> Literal["user", "group"] | None:
-    """`user`, `group`, or None where the number is not taken."""
+    """`user`, `group`, or None where the number is not taken. One who was erased still is a user: what was said to them is their
+    partners' to read, delivered or not."""
     item = store.get(ref(app_id, number))
-    return item["what"] if item and item["what"] in ("user", "group") else None
+    return NAMED.get(item["what"]) if item else None
 
 
 def require(app_id: str, number: int, what: Literal["user", "group"], name: str) -> store.Item:
