@@ -46,12 +46,13 @@ def _as(number: object) -> dict[str, str]:
     return {"user_id": str(number)}
 
 
-def _signed(world: World, user: int, key: str | None = None, algorithm: str = "HS256", kid: Any = "k1", **claims: Any) -> str:
-    """A token as anybody might make one; a claim of None is left out."""
+def _signed(world: World, user: int, key: str | None = None, algorithm: str = "HS256", kid: Any = "k1.1", **claims: Any) -> str:
+    """A token as anybody might make one, by default one that is good; a claim of None is left out."""
     now = int(time.time())
     payload = {"app": "demo", "sub": str(user), "role": USER, "iat": now - 10, "exp": now + 600} | claims
     head = {} if kid is None else {"kid": kid}
-    return jwt.encode({name: v for name, v in payload.items() if v is not None}, world.keys["k1"] if key is None else key, algorithm, head)
+    said = {name: value for name, value in payload.items() if value is not None}
+    return jwt.encode(said, world.key().value if key is None else key, algorithm, head)
 
 
 def _sender_of(world: World, reader: int, number: int) -> int:
@@ -132,9 +133,10 @@ def test_a_token_whose_signature_does_not_hold_is_refused(world: World, alice: i
 
 
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
-@pytest.mark.parametrize("kid", [None, "", "k2", "current"])
+@pytest.mark.parametrize("kid", [None, "", "k1", "k2", "k2.1", "k1.0", "k1.01", "k1.-1", "k1.", ".1", "current", "current.1"])
 def test_a_token_whose_kid_names_no_signing_key_is_refused(world: World, alice: int, kid: str | None) -> None:
-    tokens = [_signed(world, alice, kid=kid), _signed(world, alice, kid=kid, key="k1")]  # `current` names a key, it is none
+    of_its_name = world.key(kid="current", value="k1").value  # `current` names a key, it is none
+    tokens = [_signed(world, alice, kid=kid, key=key) for key in (None, "k1", world.keys["k1"], of_its_name)]
     assert_refused(world, 10008, "access-token", *(partial(_unread, world, token) for token in tokens))
 
 
@@ -146,7 +148,7 @@ def test_any_algorithm_but_the_configured_one_is_refused(world: World, alice: in
 
 def test_a_bad_token_that_has_also_expired_is_a_bad_token(world: World, alice: int) -> None:
     past: dict[str, Any] = {"iat": 1, "exp": 2}
-    bad = [_signed(world, alice, key="1" * 64, **past), _signed(world, alice, app="other", **past), _signed(world, alice, kid="k2", **past)]
+    bad = [_signed(world, alice, key="1" * 64, **past), _signed(world, alice, app="other", **past), _signed(world, alice, kid="k2.1", **past)]
     assert_refused(world, 10008, "access-token", *(partial(_unread, world, token) for token in bad))
 
 
@@ -173,7 +175,8 @@ def test_keys_rotate_without_a_break(world: World, alice: int) -> None:
     assert _unread(world, old)["code"] == 200
     keys = world.keys | {"current": "k2", "k2": "2" * 64}
     boto3.client("secretsmanager").put_secret_value(SecretId="TokenKeys", SecretString=json.dumps(keys))
-    for token in (_signed(world, alice, key=keys["k2"], kid="k2"), world.token(alice), old):
+    new = world.key(kid="k2", value=keys["k2"])
+    for token in (_signed(world, alice, key=new.value, kid=new.kid), world.token(alice), old):
         assert _unread(world, token)["code"] == 200
 
 
