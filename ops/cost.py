@@ -48,7 +48,7 @@ IDLE_POLLS = 5 * MONTH_S / 20  # receives by Lambda of a queue in a month: five 
 KEYS_EVERY_S = 45  # a container reads the secret again
 ENDPOINTS = 6
 TRACED_SHARE, TRACED_PER_S = 0.05, 1  # X-Ray's default sampling
-ALARMS, METRICS, DASHBOARDS = 24, 2, 1
+ALARMS, METRICS, DASHBOARDS = 25, 3, 1
 
 
 @dataclass(frozen=True)

@@ -85,19 +85,19 @@ class World:
 
     def token(self, user: int, role: int = USER, app: str = APP, lives_s: float = 3600, **claims: Any) -> str:
         now = time.time()
-        said = {"app": app, "sub": str(user), "role": role, "iat": now, "exp": now + lives_s} | claims
+        said: dict[str, Any] = {"app": app, "sub": str(user), "role": role, "iat": now, "exp": now + lives_s} | claims
         return tokens.sign(Claims(**said), directory.app(app))
 
     def key(self, app: str = APP, kid: str = "k1", value: str | None = None, generation: int = 1) -> tokens.Key:
         """The app's key that comes of one of the stack's."""
         return tokens._derived(kid, self.keys[kid] if value is None else value, directory.app(app), generation)
 
-    def old(self, app: str = APP) -> str:
+    def old(self, app: str = APP, **attributes: Any) -> str:
         """Makes it an app as 0.1.0 has made them: a map of revocations, no generations of a key."""
         item = store.get(directory.app_ref(app))
         assert item
         aged = {name: value for name, value in item.items() if name not in (directory.NEWEST_KEY, directory.OLDEST_KEY)}
-        store.dynamodb().put_item(TableName=settings.settings().directory_table, Item=store.pack({**aged, "revoked": {}}))
+        store.dynamodb().put_item(TableName=settings.settings().directory_table, Item=store.pack({**aged, "revoked": {}, **attributes}))
         cold()
         return app
 

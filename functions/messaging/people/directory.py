@@ -140,7 +140,7 @@ def _put(item: store.Item) -> bool:
 def _next_id(app_id: str) -> int:
     reply = store.dynamodb().update_item(
         TableName=settings().directory_table,
-        Key=store.pack({"entity": app_id, "facet": keys.PROFILE}),
+        Key=store.pack(app_ref(app_id)[1]),
         UpdateExpression="ADD last_id :one",
         ConditionExpression="attribute_exists(entity)",
         ExpressionAttributeValues=store.pack({":one": 1}),
