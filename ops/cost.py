@@ -2,6 +2,7 @@
 
 | Operation        | reads                                       | writes                                      |
 |------------------|---------------------------------------------|---------------------------------------------|
+| who asks         | half a unit, unless it was the same user in the same container within 30 s |  |
 | send             | target or membership, newest number         | the message, one for each started KB        |
 | transaction_id   |                                             | its record                                  |
 | deliver, to user |                                             | both users' rows                            |
@@ -11,7 +12,8 @@
 | history          | own row, the page, the other user's row     | the fetched mark, where something was new   |
 | read receipt     |                                             | one row                                     |
 
-Reads are consistent: one unit for each started 4 KB. A busy group costs less than this, because jobs that wait together are merged.
+Reads are consistent but for the first: one unit for each started 4 KB. A busy group costs less than this, because jobs that wait
+together are merged.
 """
 
 from collections.abc import Iterator
@@ -90,7 +92,7 @@ class Position(NamedTuple):
 
 
 def units(usage: Usage) -> dict[str, Units]:
-    """Of one message, poll, page and receipt."""
+    """Of one message, poll, page and receipt; and of asking who asks, at most."""
     group, share = usage.group_size > 2, usage.transactions
     listing = ceil(usage.group_size * MEMBER_BYTES / READ_UNIT) if usage.pushed else 0
     heads = usage.conversations if usage.group_size > PUSH_LIMIT else 0
@@ -101,6 +103,7 @@ def units(usage: Usage) -> dict[str, Units]:
         "unread": Units(ceil(usage.conversations * ROW_BYTES / READ_UNIT) + heads, 0),
         "history": Units(1 + ceil(PAGE * (usage.bytes + ITEM_BYTES) / READ_UNIT) + (not group), 1),
         "ack": Units(0, 1),
+        "who": Units(0.5, 0),
     }
 
 
@@ -123,7 +126,7 @@ def _amounts(usage: Usage) -> Iterator[tuple[str, float]]:
     invoked = {**calls, "deliver": batches, "fanout": runs}
     ms = _milliseconds(usage, records=sent / (batches or 1), members=sent * (usage.group_size - 1) / (runs or 1))
     each = units(usage)
-    counted = {**calls, "deliver": sent, "fanout": sent}
+    counted = {**calls, "deliver": sent, "fanout": sent, "who": requests}
 
     yield "http_million", requests / 1e6
     yield "lambda_million", sum(invoked.values()) / 1e6

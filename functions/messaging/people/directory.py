@@ -2,7 +2,7 @@
 
 Items: an app (`entity` = app: `admin_id`, `last_id`, and which generations of its key are good), a user or a group (`entity` = app #
 number, `facet` = profile, `what`), and a group's members (`facet` = member # user). A group's profile is its head too: `last_seq`,
-`last_at`, `skip_seq`. A user's may carry `revoked_at` (ms: older tokens are refused; it only moves forward) and `disabled`.
+`last_at`, `skip_seq`. A user's may carry `revoked_at` (ms: older tokens are refused; it only moves forward; `revoked_by`: a nonce) and `disabled`.
 Apps, users and groups carry `listing`, the partition of the index that lists them. Of a user who was erased nothing is left but the
 number (`what` = erased, `erased_at`), which nobody else ever gets.
 
@@ -181,12 +181,12 @@ def revoke(app_id: str, user_id: int, now_ms: int) -> int:
     That is later than every revocation before, whatever the operator's clock says: who has a token from before can tell by that. Repeating
     it revokes again. ApiError UNKNOWN_USER.
     """
-    profile = require(app_id, user_id, "user", "user")
+    profile, nonce = require(app_id, user_id, "user", "user"), uuid.uuid4().hex
     for _ in range(REVOKE_ROUNDS):
         since_ms = max(now_ms, revoked_ms(app(app_id), profile, user_id) + 1)
         forward = "what = :user AND (attribute_not_exists(revoked_at) OR revoked_at < :revoked_at)"
-        outcome = store.update(ref(app_id, user_id), {"revoked_at": since_ms}, forward, {"user": "user"})
-        if outcome.applied:
+        outcome = store.update(ref(app_id, user_id), {"revoked_at": since_ms, "revoked_by": nonce}, forward, {"user": "user"})
+        if outcome.applied or outcome.item.get("revoked_by") == nonce:
             return since_ms
         profile = outcome.item
         if profile.get("what") != "user":
@@ -202,7 +202,7 @@ def erase(app_id: str, user_id: int, now_ms: int) -> int:
     if user_id == app(app_id)["admin_id"]:
         raise ApiError(Code.NO_PERMISSION, f"user: {user_id} is the administrator of {app_id}")
     sets = {"what": "erased", "erased_at": now_ms}
-    outcome = store.update(ref(app_id, user_id), sets, "what = :user", {"user": "user"}, remove="title, listing, revoked_at")
+    outcome = store.update(ref(app_id, user_id), sets, "what = :user", {"user": "user"}, remove="title, listing, revoked_at, revoked_by")
     if not outcome.applied and outcome.item.get("what") != "erased":
         raise missing("user", "user", [user_id])
     return int(outcome.item["erased_at"])
