@@ -127,7 +127,7 @@ def test_a_million_revocations_leave_every_operation_as_quick_as_none(fast: Fast
         directory.revoke(APP, 1001, fast.now_ms)
         sizes.add(size(fast.aws.tables["Directory"][profile]))
     assert (size(fast.aws.tables["Directory"][place]), len(fast.aws.tables["Directory"])) == before
-    assert max(sizes) - min(sizes) <= 1  # a digit
+    assert max(sizes) - min(sizes) < 5  # digits, of a time and of a nonce
 
 
 # --- what 0.1.0 left behind
