@@ -54,7 +54,7 @@ class AckQuery(Wire):
 
 class DeleteQuery(Wire):
     conversation_id: IdOrZero
-    msg_id: Annotated[int, Field(ge=0, le=0), BeforeValidator(_no_message)] = 0  # a client that means one message must not lose all
+    msg_id: Annotated[int, BeforeValidator(_no_message), Field(ge=0, le=0)] = 0  # a client that means one message must not lose all
 
 
 class UnreadQuery(Wire):
