@@ -34,7 +34,7 @@ PAGE = 20  # messages of history
 MEMBERS_PER_JOB, PUSH_LIMIT = 100, 500
 REPLY_BYTES = {"send": 400, "unread": 350, "history": 450, "ack": 350}  # with headers, before what is in it
 ENTRY_BYTES, VIEW_BYTES = 125, 560  # in a reply: a conversation of the list; a message beside what it says
-LOG_BYTES = {"request": 140, "batch": 110}  # a line of an endpoint, and of a worker
+LOG_BYTES = {"request": 195, "batch": 110}  # a line of an endpoint, and of a worker
 ACCESS_LOG_BYTES = 110  # a line of API Gateway's, where it is asked for
 MEMORY_MB = 512
 # What Lambda bills are milliseconds: those of AWS calls one after another, and CPU, stretched as far as the memory buys less than a core.
