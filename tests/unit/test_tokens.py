@@ -373,7 +373,10 @@ def test_who_may_sign_for_one_app_cannot_sign_for_another(world: World, key: str
 
 
 def test_the_stacks_own_key_signs_for_no_app_that_is_made_from_now_on(world: World, key: str) -> None:
-    assert code_of(forged(GOOD, world.keys["k1"], {"kid": "k1"})) == Code.TOKEN_INVALID
+    now_ms = directory.app(APP)["created_at"] + 1000
+    fresh = GOOD | {"iat": now_ms / 1000, "exp": now_ms / 1000 + 60}
+    assert code_of(forged(fresh, world.keys["k1"], {"kid": "k1"}), now_ms) == Code.TOKEN_INVALID
+    assert code_of(forged(fresh, key), now_ms) == 200
 
 
 def test_an_app_of_0_1_0_takes_what_the_stacks_key_has_signed_and_has_a_key_of_its_own(world: World) -> None:
