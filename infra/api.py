@@ -27,8 +27,9 @@ ACCESS_LOG = {
     "ms": "$context.responseLatency",
     "bytes": "$context.responseLength",
 }
-REQUEST_HEADERS = ["app_id", "access-token", "user_id", "group_id", "content-type"]  # that a web page may send
 CACHEABLE_ERRORS = (400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504)  # those that CloudFront may cache, its documentation
+# That a web page may send, in either spelling; `*` would not cover `authorization`.
+REQUEST_HEADERS = ["app_id", "access-token", "user_id", "group_id", "app-id", "user-id", "group-id", "authorization", "content-type"]
 PREFLIGHT = Duration.hours(1)  # for how long a browser remembers what CORS allows
 
 

@@ -97,6 +97,7 @@ class Functions(Construct):
             role.add_to_policy(iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=[self._secret.secret_arn]))
             may_use(role, self._key, "secretsmanager", ("Decrypt",))
             environment["TOKEN_SECRET"] = self._secret.secret_arn
+            environment["TOKEN_MAX_DAYS"] = str(settings.token_max_days)
         if row.enqueues:
             role.add_to_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[self._queues.fanout.queue_arn]))
             may_use(role, self._key, "sqs", SEND)

@@ -29,6 +29,7 @@ ENDPOINTS = [row.name for row in FUNCTIONS if row.is_endpoint]
 WORKERS = [row.name for row in FUNCTIONS if not row.is_endpoint]
 # Our own lines, those of Lambda's runtime for what nobody has caught, and the platform's of a function that ran out of time.
 ERROR_LINES = '{ $.level = "ERROR" || $.log_level = "ERROR" || $.record.status = "timeout" }'
+REFUSED_LINES = "{ $.code = 10008 || $.code = 402 }"  # answers to tokens that are not, or no longer, good
 JOB_REQUESTS = 3  # of SQS for each job: sent, received, deleted
 
 
@@ -70,6 +71,8 @@ class Monitoring(Construct):
             self._count(f"{name.capitalize()}Errors", log, ERROR_LINES, "Errors", "1")
             if name in WORKERS:
                 self._count(f"{name.capitalize()}Lag", log, "{ $.lag_ms >= 0 }", "Lag", "$.lag_ms")
+            else:
+                self._count(f"{name.capitalize()}Refused", log, REFUSED_LINES, "RefusedTokens", "1")
         topic = self._topic()
         for alarm in self._alarms():
             self._raise(alarm, topic)
@@ -119,6 +122,7 @@ class Monitoring(Construct):
         chosen, visible = self._settings, "ApproximateNumberOfMessagesVisible"
         late_s, job_s = chosen.alarm_lag_seconds, chosen.alarm_job_age_seconds
         job_age, stream_age = self._queue("fanout", "ApproximateAgeOfOldestMessage"), self._function("deliver", "IteratorAge", "Maximum")
+        refused = self._own("RefusedTokens", "Sum")
         late = f"for ten minutes, batches reach the inbox more than {late_s} s after their messages were sent"
         rows = [
             Alarm("FanoutDead", "Dead letters", "fan-out jobs failed five times", self._queue("fanout_dead", visible), 0),
@@ -128,6 +132,7 @@ class Monitoring(Construct):
             Alarm("Lag", "Delivery lag", late, self._own("Lag", "Maximum"), late_s * 1000, periods=2),
             Alarm("Http5xx", "Errors", "requests end with HTTP 5xx", self._http("5xx"), chosen.alarm_errors),
             Alarm("LoggedErrors", "Errors", "functions log errors", self._own("Errors", "Sum"), chosen.alarm_errors),
+            Alarm("RefusedTokens", "Refused tokens", "unusually many tokens are refused", refused, chosen.alarm_refused_tokens),
         ]
         for metric in self._throttles():
             what = "".join(word[0].upper() + word[1:] for word in f"{metric.label} {metric.name.removesuffix('Events')}".split())
@@ -191,6 +196,7 @@ class Monitoring(Construct):
             _graph("Age: oldest fan-out job, s; stream, ms", ages),
             _graph("Dead letters", dead),
             _graph("Errors: HTTP 4xx and 5xx, logged", [self._http("4xx"), self._http("5xx"), self._own("Errors", "Sum")]),
+            _graph("Refused tokens: answers 10008 and 402", [self._own("RefusedTokens", "Sum")]),
             _graph("Throttles", self._throttles()),
             _graph("Capacity: DynamoDB units", units),
             self._cost(),

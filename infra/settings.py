@@ -77,6 +77,7 @@ class Settings(BaseModel):
     dedup_window_hours: Annotated[int, Field(ge=1, le=24 * 365)]
     retention_days: Annotated[int, Field(ge=0, le=36500)]  # 0: messages are kept for ever
     message_limit_bytes: Annotated[int, Field(ge=1, le=MAX_MESSAGE_BYTES)]
+    token_max_days: Annotated[int, Field(ge=1, le=36500)]  # from a token's `iat` to its `exp`; what is longer is refused
     push_limit_members: Annotated[int, Field(ge=0, le=10_000)]
     conversation_rate_per_second: Annotated[int, Field(ge=0, le=1000)]  # messages into one conversation, lost races included; 0: no limit
     conversation_burst_messages: Annotated[int, Field(ge=0, le=10_000)]  # that may come at once beyond that rate
@@ -95,6 +96,7 @@ class Settings(BaseModel):
     alarm_job_age_seconds: Annotated[int, Field(ge=1, le=86_400)]  # of the oldest fan-out job
     alarm_errors: Annotated[int, Field(ge=1)]  # in five minutes
     alarm_throttles: Annotated[int, Field(ge=1)]  # in five minutes
+    alarm_refused_tokens: Annotated[int, Field(ge=1)]  # answers 10008 and 402 in five minutes
     cors_origins: list[str]  # web pages that may call the API; none: CORS is off
     domain_name: str  # the API's own name, or none
     certificate_arn: str  # for domain_name: of the stack's region, or of us-east-1 with a web_acl_arn

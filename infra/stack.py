@@ -67,6 +67,7 @@ class Parley(Stack):
         self._output("DeliverDeadQueueUrl", queues.deliver_dead.queue_url)
         self._output("RetentionSeconds", str(settings.retention_days * 86400))
         self._output("PushLimitMembers", str(settings.push_limit_members))
+        self._output("TokenMaxDays", str(settings.token_max_days))
 
     def _output(self, id: str, value: str) -> None:
         CfnOutput(self, id, value=value)

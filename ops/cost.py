@@ -2,6 +2,7 @@
 
 | Operation        | reads                                       | writes                                      |
 |------------------|---------------------------------------------|---------------------------------------------|
+| who asks         | half a unit, unless it was the same user in the same container within 30 s |  |
 | send             | target or membership, newest number         | the message, one for each started KB        |
 | transaction_id   |                                             | its record                                  |
 | deliver, to user |                                             | both users' rows                            |
@@ -11,7 +12,8 @@
 | history          | own row, the page, the other user's row     | the fetched mark, where something was new   |
 | read receipt     |                                             | one row                                     |
 
-Reads are consistent: one unit for each started 4 KB. A busy group costs less than this, because jobs that wait together are merged.
+Reads are consistent but for the first: one unit for each started 4 KB. A busy group costs less than this, because jobs that wait
+together are merged.
 """
 
 from collections.abc import Iterator
@@ -32,7 +34,7 @@ PAGE = 20  # messages of history
 MEMBERS_PER_JOB, PUSH_LIMIT = 100, 500
 REPLY_BYTES = {"send": 400, "unread": 350, "history": 450, "ack": 350}  # with headers, before what is in it
 ENTRY_BYTES, VIEW_BYTES = 125, 560  # in a reply: a conversation of the list; a message beside what it says
-LOG_BYTES = {"request": 140, "batch": 110}  # a line of an endpoint, and of a worker
+LOG_BYTES = {"request": 195, "batch": 110}  # a line of an endpoint, and of a worker
 ACCESS_LOG_BYTES = 110  # a line of API Gateway's, where it is asked for
 MEMORY_MB = 512
 # What Lambda bills are milliseconds: those of AWS calls one after another, and CPU, stretched as far as the memory buys less than a core.
@@ -48,7 +50,7 @@ IDLE_POLLS = 5 * MONTH_S / 20  # receives by Lambda of a queue in a month: five 
 KEYS_EVERY_S = 45  # a container reads the secret again
 ENDPOINTS = 6
 TRACED_SHARE, TRACED_PER_S = 0.05, 1  # X-Ray's default sampling
-ALARMS, METRICS, DASHBOARDS = 24, 2, 1
+ALARMS, METRICS, DASHBOARDS = 25, 3, 1
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Position(NamedTuple):
 
 
 def units(usage: Usage) -> dict[str, Units]:
-    """Of one message, poll, page and receipt."""
+    """Of one message, poll, page and receipt; and of asking who asks, at most."""
     group, share = usage.group_size > 2, usage.transactions
     listing = ceil(usage.group_size * MEMBER_BYTES / READ_UNIT) if usage.pushed else 0
     heads = usage.conversations if usage.group_size > PUSH_LIMIT else 0
@@ -101,6 +103,7 @@ def units(usage: Usage) -> dict[str, Units]:
         "unread": Units(ceil(usage.conversations * ROW_BYTES / READ_UNIT) + heads, 0),
         "history": Units(1 + ceil(PAGE * (usage.bytes + ITEM_BYTES) / READ_UNIT) + (not group), 1),
         "ack": Units(0, 1),
+        "who": Units(0.5, 0),
     }
 
 
@@ -123,7 +126,7 @@ def _amounts(usage: Usage) -> Iterator[tuple[str, float]]:
     invoked = {**calls, "deliver": batches, "fanout": runs}
     ms = _milliseconds(usage, records=sent / (batches or 1), members=sent * (usage.group_size - 1) / (runs or 1))
     each = units(usage)
-    counted = {**calls, "deliver": sent, "fanout": sent}
+    counted = {**calls, "deliver": sent, "fanout": sent, "who": requests}
 
     yield "http_million", requests / 1e6
     yield "lambda_million", sum(invoked.values()) / 1e6

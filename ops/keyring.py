@@ -1,7 +1,9 @@
 """The signing keys: adding one, and removing one that no valid token was signed with any more.
 
-A key's `kid` carries the second since when it signs (`k-20261123T064500Z-3f9c`), so that the secret needs no field that functions of an
-earlier release would take for a key. The stack's first key has no time: it is older than every other.
+A key's `kid` carries the second since when it signs (`k6b03f2a4`, of 0.1.0 `k-20261123T064500Z-3f9c`), so that the secret needs no field
+that functions of an earlier release would take for a key. The stack's first key has no time: it is older than every other.
+
+An app's key is derived (`messaging/people/tokens.py`): changing one is counting its generation up in the app's item.
 """
 
 import json
@@ -19,13 +21,14 @@ import boto3
 from messaging.base import store
 from messaging.base.errors import ApiError, Code
 from messaging.base.settings import settings
+from messaging.people import directory
 from messaging.people.tokens import CURRENT
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-KID = re.compile(r"k-(\d{8}T\d{6})Z-[0-9a-f]{4}")
-KID_TIME = "%Y%m%dT%H%M%S"
+KID = re.compile(r"k([0-9a-f]{8})")  # seconds since the epoch
+KID_OF_0_1_0 = re.compile(r"k-(\d{8}T\d{6})Z-[0-9a-f]{4}")
 ALPHABET = string.ascii_letters + string.digits
 KEY_LENGTH = 64  # characters: 380 bits for HS256, as many as the key that the stack is born with
 DAY_MS = 86_400_000
@@ -53,7 +56,9 @@ def _client() -> "SecretsManagerClient":
 def began_ms(kid: str) -> int:
     """When this key began to sign, ms; 0 where its name does not say."""
     if found := KID.fullmatch(kid):
-        return int(datetime.strptime(found[1], KID_TIME).replace(tzinfo=UTC).timestamp()) * 1000
+        return int(found[1], 16) * 1000
+    if found := KID_OF_0_1_0.fullmatch(kid):
+        return int(datetime.strptime(found[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()) * 1000
     return 0
 
 
@@ -82,13 +87,42 @@ def rotate(now_ms: int) -> Key:
     value = "".join(secrets.choice(ALPHABET) for _ in range(KEY_LENGTH))
 
     def add(secret: Secret) -> Secret:
-        since_ms = max(
-            now_ms, max(map(began_ms, secret)) + 1000
-        )  # two at the same time, or a clock that is behind: still one after the other
-        kid = f"k-{datetime.fromtimestamp(since_ms / 1000, UTC).strftime(KID_TIME)}Z-{secrets.token_hex(2)}"
+        # Two at the same time, or a clock that is behind: still one after the other.
+        since_ms = max(now_ms, max(map(began_ms, secret)) + 1000)
+        kid = f"k{since_ms // 1000:08x}"
         return {**secret, kid: value, CURRENT: kid}
 
     return next(key for key in keys_of(_change(add)) if key.signs)
+
+
+def rotate_app(app_id: str) -> int:
+    """The app's tokens are signed with a new key from now on, those of the others stay good; returns the key's generation.
+
+    Two who do it at the same time make one new key.
+    """
+    newest = int(_app(app_id).get(directory.NEWEST_KEY, 0)) + 1
+    _move(app_id, directory.NEWEST_KEY, newest)
+    return newest
+
+
+def retire_app(app_id: str) -> int:
+    """Of the app's keys only the one that signs now stays good, and none of the stack's own; returns its generation."""
+    newest = int(_app(app_id).get(directory.NEWEST_KEY, 0))
+    _move(app_id, directory.OLDEST_KEY, newest)
+    return newest
+
+
+def _move(app_id: str, which: str, generation: int) -> None:
+    """Forward only. Where it is as far already, an earlier attempt was it, or somebody else."""
+    there = f"attribute_exists(entity) AND (attribute_not_exists({which}) OR {which} < :{which})"
+    store.update(directory.app_ref(app_id), {which: generation}, there)
+
+
+def _app(app_id: str) -> store.Item:
+    item = store.get(directory.app_ref(app_id))
+    if item is None:
+        raise directory.no_app(app_id)
+    return item
 
 
 def retire(now_ms: int, longest_token_days: int, kid: str | None = None, force: bool = False) -> str:

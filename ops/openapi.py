@@ -70,6 +70,10 @@ system. Its messages are numbered 1, 2, 3, … without a gap: that is `msg_id`.
 
 **Every `set_x`** of a reply says whether `x` carries a value.
 
+**Headers** may be spelled with a hyphen for the underscore (`app-id`, `user-id`, `group-id`), and the token may come as \
+`Authorization: Bearer …`; `access-token` wins over that. An empty `user_id` or `group_id` counts as absent; both spellings of one header \
+with different values are refused.
+
 | code | meaning |
 |---|---|
 """ + "\n".join(f"| {code:d} | {MEANINGS[code]} |" for code in Code)
@@ -104,7 +108,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "attachment": "Usually JSON. Comes back byte for byte.",
         "config": "Usually JSON. Comes back byte for byte.",
         "ext": "Usually JSON. Comes back byte for byte.",
-        "from_user_id": "The sender. An administrator may name any user, a user only itself.",
+        "from_user_id": "The sender; 0: not set. An administrator may name any user, a user only itself.",
         "transaction_id": "Makes the request idempotent, per sender and operation; 0 or absent: it is not.",
     },
     "HistoryQuery": {
@@ -117,7 +121,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "msg_id": "Everything up to and including this message has been read; 0: everything there is.",
         "device_sn": "The device that was read on; 0: no particular one.",
     },
-    "DeleteQuery": {"conversation_id": NUMBER},
+    "DeleteQuery": {"conversation_id": NUMBER, "msg_id": "0 or absent: a conversation is deleted as a whole. One message is for recall."},
     "UnreadQuery": {"limit": "Conversations at most; more than 1,000 is treated as 1,000.", "cursor": "The last page's `next_cursor`."},
     "Reply": {
         "code": "200: success.",
@@ -189,7 +193,7 @@ def document() -> Schema:
                 },
             }
         ],
-        "security": [{"access-token": []}],
+        "security": [{"access-token": []}, {"bearer": []}],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -197,8 +201,10 @@ def document() -> Schema:
                     "type": "apiKey",
                     "in": "header",
                     "name": "access-token",
-                    "description": "A JWT: claims `app`, `sub` (the user id, as a string), `role` (1 user, 2 admin), `iat`, `exp`.",
-                }
+                    "description": "A JWT: claims `app`, `sub` (the user id, as a string), `role` (1 user, 2 admin), `iat`, `exp`; "
+                    "signed with the app's key (HS256), whose `kid` its header names.",
+                },
+                "bearer": {"type": "http", "scheme": "bearer", "description": "The same token. `access-token` wins where both are sent."},
             },
             "parameters": {header["name"]: header for header in headers},
             "schemas": {

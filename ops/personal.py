@@ -18,7 +18,7 @@ from messaging.conversations.rules import CONTENT_TYPES, PARTS
 from messaging.people import directory
 from ops import scan
 
-# Until nothing that the user has begun is under way: the app item is remembered for 30 s, a request runs for 28 s at most.
+# Until nothing that the user has begun is under way: that they exist is remembered for 30 s, a request runs for 28 s at most.
 SETTLED_S = 60.0
 PAGE = 100  # messages
 CHUNK = 100  # writes between two reports of progress
@@ -61,7 +61,7 @@ def export(app_id: str, user: int, asked: Iterable[store.Item], found: Sequence[
     that the user may see. Times: ms since the epoch."""
     profile = directory.require(app_id, user, "user", "user")
     yield {"record": "user", "app_id": app_id, "user_id": user, "name": profile.get("title"), "created_at": profile["created_at"]}
-    if revoked := directory.app(app_id)["revoked"].get(str(user)):
+    if revoked := directory.revoked_ms(directory.app(app_id), profile, user):
         yield {"record": "revocation", "tokens_issued_before": revoked}
     for request in asked:
         _, _, operation, transaction_id = request["dedup_key"].split("#")

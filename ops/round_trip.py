@@ -68,8 +68,7 @@ def remove(app_id: str) -> None:
     rows = [inbox.ref(app_id, user, conversation.number_for(user)) for user in USERS]
     people = [directory.ref(app_id, user) for user in (*USERS, directory.ADMINISTRATOR_ID)]
     record = dedup.ref(keys.request(app_id, sender, "send", TRANSACTION))
-    app: store.Ref = settings().directory_table, {"entity": app_id, "facet": keys.PROFILE}
-    for table, key in (log, *rows, record, *people, app):
+    for table, key in (log, *rows, record, *people, directory.app_ref(app_id)):
         store.dynamodb().delete_item(TableName=table, Key=store.pack(key))
 
 

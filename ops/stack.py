@@ -23,6 +23,7 @@ OUTPUTS = {  # a stack output → what the functions' own code reads from its en
     "FanoutQueueUrl": "FANOUT_QUEUE_URL",
     "RetentionSeconds": "RETENTION_SECONDS",
     "PushLimitMembers": "PUSH_LIMIT_MEMBERS",
+    "TokenMaxDays": "TOKEN_MAX_DAYS",  # not of 0.1.0
 }
 
 
@@ -71,7 +72,7 @@ def connect(stack: str | None) -> dict[str, str]:
         use_local(here["aws_endpoint_url"])
         stack = str(here["stack"])
     outputs = read_outputs(stack)
-    os.environ.update({variable: outputs[output] for output, variable in OUTPUTS.items()})
+    os.environ.update({variable: outputs[output] for output, variable in OUTPUTS.items() if output in outputs})
     settings.settings.cache_clear()
     return outputs
 

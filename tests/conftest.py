@@ -17,7 +17,7 @@ ENVIRONMENT = {
     "AWS_REGION": "us-east-1",
     "POWERTOOLS_SERVICE_NAME": "parley",
 }
-OURS = ("_TABLE", "_URL", "TOKEN_SECRET", "_SECONDS", "_BYTES", "_MEMBERS", "_PER_SECOND", "_MESSAGES", "PARTIAL_BATCHES")
+OURS = ("_TABLE", "_URL", "TOKEN_SECRET", "_SECONDS", "_BYTES", "_MEMBERS", "_DAYS", "_PER_SECOND", "_MESSAGES", "PARTIAL_BATCHES")
 
 
 @pytest.fixture(autouse=True)
@@ -60,14 +60,16 @@ def carol(world: World) -> int:
 
 
 @pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Moves the clock of everything in this process forward, in seconds."""
-    seconds, nanoseconds, monotonic, moved = time.time, time.time_ns, time.monotonic, [0.0]
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Moves the clock of everything in this process forward, in seconds; `frozen`: while the container does not run, so that its monotonic
+    clock stands still."""
+    seconds, nanoseconds, monotonic, moved, frozen_s = time.time, time.time_ns, time.monotonic, [0.0], [0.0]
 
-    def move(by_s: float) -> None:
+    def move(by_s: float, frozen: bool = False) -> None:
         moved[0] += by_s
+        frozen_s[0] += by_s if frozen else 0
         monkeypatch.setattr(time, "time", lambda: seconds() + moved[0])
         monkeypatch.setattr(time, "time_ns", lambda: nanoseconds() + int(moved[0] * 1e9))
-        monkeypatch.setattr(time, "monotonic", lambda: monotonic() + moved[0])
+        monkeypatch.setattr(time, "monotonic", lambda: monotonic() + moved[0] - frozen_s[0])
 
     return move

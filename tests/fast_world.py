@@ -19,7 +19,6 @@ from messaging.base import settings, store
 from messaging.base.telemetry import logger
 from messaging.conversations import rules
 from messaging.conversations.rules import Marks
-from messaging.people import directory
 from tests import world as worlds
 from tests.conftest import ENVIRONMENT
 from tests.fast_aws import FastAws, Item, Snapshot
@@ -46,18 +45,26 @@ class Moment(NamedTuple):
 
 
 class FastWorld(World):
-    """`World`, without threads, waiting or emulators; `now_ms` moves only when it is moved."""
+    """`World`, without threads, waiting or emulators; `now_ms` moves only when it is moved.
+
+    `frozen_ms`: how much of the time the container was frozen, its monotonic clock standing still.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.aws = FastAws(self.keys)
-        self.now_ms = START_MS
+        self.now_ms, self.frozen_ms = START_MS, 0
         self.injector: Interceptor | None = None
         self.backwards = False  # independent calls are made in the reverse order
         self.caught: list[str] = []  # what the functions logged as an exception
         self.broken: list[str] = []  # writes that must never be
         self.aws.wrote = self._require_forward
         self.nonces: Iterator[int] = itertools.count()
+
+    def freeze(self, seconds: float) -> None:
+        """The time until the next request, in which the container does not run."""
+        self.now_ms += round(seconds * 1000)
+        self.frozen_ms += round(seconds * 1000)
 
     def moment(self) -> Moment:
         return Moment(self.aws.snapshot(), self.streamed, self.now_ms)
@@ -121,7 +128,8 @@ class _Clock:
 
     def __init__(self, world: FastWorld) -> None:
         self.time_ns = lambda: world.now_ms * 1_000_000
-        self.time = self.monotonic = self.perf_counter = lambda: world.now_ms / 1000
+        self.time = lambda: world.now_ms / 1000
+        self.monotonic = self.perf_counter = lambda: (world.now_ms - world.frozen_ms) / 1000
         self.sleep = lambda seconds: None
 
 
@@ -140,7 +148,7 @@ def fast_world(**environment: str) -> Iterator[FastWorld]:
         settings.settings.cache_clear()
         world = FastWorld()
         clock = _Clock(world)
-        for module in ("messaging.edge", "messaging.people.directory", "messaging.people.tokens", "messaging.base.store"):
+        for module in ("messaging.edge", "messaging.base.memory", "messaging.base.store"):
             patch.setattr(f"{module}.time", clock)
         patch.setattr(worlds, "_now", lambda: world.now_ms)
         patch.setattr(worlds, "time", clock)
@@ -152,7 +160,7 @@ def fast_world(**environment: str) -> Iterator[FastWorld]:
             world.app()
             yield world
     settings.settings.cache_clear()
-    directory._app.cache_clear()
+    worlds.cold()
 
 
 class _Quiet:

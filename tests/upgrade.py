@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import boto3
+import jwt
 import typer
 
 from infra import settings as stage_settings
 from infra.settings import ROOT
+from messaging.base import store
 from messaging.conversations import membership
-from messaging.people import directory
+from messaging.people import directory, tokens
+from messaging.people.models import USER
 from ops import cdk, local, stack
 from ops.console import fail, run, step
 
@@ -116,10 +119,26 @@ def _fill(outputs: dict[str, str]) -> dict[str, int]:
         invoke(outputs, "Send", alice, body=body)
         invoke(outputs, "Send", bob, body={"type": 2, "targets": [group], "content": f"to all {number}"})
     people = {"alice": alice, "bob": bob, "carol": carol, "group": group}
+    _as_0_1_0_made_it(carol, now_ms)
     _delivered(outputs, people)
     invoke(outputs, "Ack", bob, query={"conversation_id": alice, "msg_id": 2})
     invoke(outputs, "Forget", carol, query={"conversation_id": alice})
     return people
+
+
+def _as_0_1_0_made_it(revoked: int, now_ms: int) -> None:
+    """The app's item: no generations of a key, and a map of whose tokens are revoked."""
+    item = store.get(directory.app_ref(APP)) or {}
+    aged = {name: value for name, value in item.items() if name not in (directory.NEWEST_KEY, directory.OLDEST_KEY)}
+    aged["revoked"] = {str(revoked): now_ms}
+    store.dynamodb().put_item(TableName=directory.app_ref(APP)[0], Item=store.pack(aged))
+
+
+def token(user: int) -> str:
+    """A token as 0.1.0 made it when the app was filled, signed with the stack's own key."""
+    ring, iat = tokens.keyring(), directory.app(APP)["created_at"] / 1000
+    claims = {"app": APP, "sub": str(user), "role": USER, "iat": iat, "exp": iat + 86400}
+    return jwt.encode(claims, ring.keys[ring.current], tokens.ALGORITHM, {"kid": ring.current})
 
 
 def _delivered(outputs: dict[str, str], people: dict[str, int]) -> None:

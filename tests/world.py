@@ -22,7 +22,7 @@ from botocore.client import BaseClient
 from infra.settings import ROOT
 from messaging.base import settings, store
 from messaging.conversations import membership, queue
-from messaging.people import directory, tokens
+from messaging.people import directory, standing, tokens
 from messaging.people.models import ADMIN, USER, Claims
 from tests.synthesized import resources
 
@@ -85,7 +85,21 @@ class World:
 
     def token(self, user: int, role: int = USER, app: str = APP, lives_s: float = 3600, **claims: Any) -> str:
         now = time.time()
-        return tokens.sign(Claims(**({"app": app, "sub": str(user), "role": role, "iat": now, "exp": now + lives_s} | claims)))
+        said: dict[str, Any] = {"app": app, "sub": str(user), "role": role, "iat": now, "exp": now + lives_s} | claims
+        return tokens.sign(Claims(**said), directory.app(app))
+
+    def key(self, app: str = APP, kid: str = "k1", value: str | None = None, generation: int = 1) -> tokens.Key:
+        """The app's key that comes of one of the stack's."""
+        return tokens._derived(kid, self.keys[kid] if value is None else value, directory.app(app), generation)
+
+    def old(self, app: str = APP, **attributes: Any) -> str:
+        """Makes it an app as 0.1.0 has made them: a map of revocations, no generations of a key."""
+        item = store.get(directory.app_ref(app))
+        assert item
+        aged = {name: value for name, value in item.items() if name not in (directory.NEWEST_KEY, directory.OLDEST_KEY)}
+        store.dynamodb().put_item(TableName=settings.settings().directory_table, Item=store.pack({**aged, "revoked": {}, **attributes}))
+        cold()
+        return app
 
     def admin(self, app: str = APP) -> str:
         return self.token(directory.ADMINISTRATOR_ID, ADMIN, app)
@@ -309,8 +323,8 @@ def inflated(reply: dict[str, Any]) -> dict[str, Any]:
 
 def cold() -> None:
     """The next invocation finds a new container, as far as what it remembers goes."""
-    for cached in (directory._app, tokens._keyring, tokens._refreshed):
-        cached.cache_clear()
+    for memory in (directory._apps, standing._revoked, tokens._ring, tokens._refreshed, tokens._failed):
+        memory.clear()
 
 
 def forget_caches() -> None:

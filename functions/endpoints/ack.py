@@ -12,6 +12,7 @@ def handler(caller: Caller, request: AckQuery, now_ms: int) -> edge.Reply:
     number, msg_id = request.conversation_id, request.msg_id
     device = {"device_sn": request.device_sn} if request.device_sn else {}
     if msg_id:
+        caller = caller.confirmed()
         applied, row = inbox.acknowledge(caller.app_id, caller.user_id, number, msg_id, device)
         if applied or ("left_at" not in row and row.get("read_seq", 0) >= msg_id):
             return {"data": True}

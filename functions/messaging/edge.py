@@ -6,17 +6,18 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from functools import wraps
+from dataclasses import replace
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
 from messaging.base import store
 from messaging.base.errors import ApiError, Code
-from messaging.base.telemetry import logger
+from messaging.base.telemetry import alias, logger
 from messaging.base.wire import AppId, Id, Wire, json_object
 from messaging.conversations.rules import PARTS
-from messaging.people import directory, tokens
+from messaging.people import directory, standing, tokens
 from messaging.people.models import ADMIN, Caller
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # of a synchronous Lambda invocation, AWS quota; API Gateway refuses larger ones with 413
@@ -31,6 +32,10 @@ HEADERS = {
 GZIPPED = {"content-encoding": "gzip"}
 GZIP_FROM = 1024  # characters; a shorter reply fits into one packet as it is
 GZIP_LEVEL = 6
+ALIASES = {"app-id": "app_id", "user-id": "user_id", "group-id": "group_id"}  # some proxies drop headers with underscores
+MAY_BE_EMPTY = ("user_id", "group_id")  # a header without a value counts as absent
+BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
+TOKEN_REFUSED = (Code.TOKEN_INVALID, Code.TOKEN_EXPIRED)
 GZIP_TAKEN = re.compile(r"(^|,)\s*gzip\s*(;\s*q=(0\.0*[1-9]|1)[^,]*)?(,|$)", re.IGNORECASE)
 
 Event = dict[str, Any]
@@ -70,24 +75,26 @@ def endpoint(
     """
 
     def decorate(run: Callable[[Caller, W, int], Reply]) -> Callable[[Event, Any], Reply]:
+        def answer(event: Event, http: bool, now_ms: int, known: dict[str, Any]) -> Reply:
+            caller = _http_caller(event, now_ms, known) if http else _direct_caller(event, known)
+            try:
+                if admin_only and not caller.is_admin:
+                    raise ApiError(Code.NO_PERMISSION, "access-token: an admin token is needed")
+                fields = (_http_fields if http else _direct_fields)(event, part)
+                return run(_with_named(caller, checks_user), _validated(model, fields), now_ms)
+            except ApiError as refused:
+                if refused.code not in TOKEN_REFUSED:
+                    caller.confirmed()  # who is calling comes before what is asked
+                raise
+
         @wraps(run)
         def handler(event: Event, context: Any) -> Reply:
             started = time.perf_counter()
             now_ms = time.time_ns() // 1_000_000
             http = isinstance(event, dict) and "routeKey" in event
-            status, app_id = 200, None
+            status, known = 200, dict[str, Any]()
             try:
-                caller = _http_caller(event, now_ms) if http else _direct_caller(event)
-                app_id = caller.app_id
-                if admin_only and not caller.is_admin:
-                    raise ApiError(Code.NO_PERMISSION, "access-token: an admin token is needed")
-                fields = (_http_fields if http else _direct_fields)(event, part)
-                request = _validated(model, fields)
-                if checks_user and not caller.vouched:
-                    directory.require(caller.app_id, caller.user_id, "user", "user_id")
-                if caller.group_id is not None:
-                    directory.require(caller.app_id, caller.group_id, "group", "group_id")
-                reply = {"code": Code.OK, "data": None, "message": None, **run(caller, request, now_ms)}
+                reply = {"code": Code.OK, "data": None, "message": None, **answer(event, http, now_ms, known)}
             except Exception as error:
                 refusal = _refusal(error, context)
                 status = refusal.status
@@ -96,9 +103,10 @@ def endpoint(
                 run.__module__.rpartition(".")[2],
                 extra={
                     "request_id": getattr(context, "aws_request_id", None),
-                    "app": app_id,
                     "code": int(reply["code"]),
                     "ms": round((time.perf_counter() - started) * 1000),
+                    "via": "http" if http else "direct",
+                    **_who(known),
                 },
             )
             if not http:
@@ -108,6 +116,30 @@ def endpoint(
         return handler
 
     return decorate
+
+
+def _who(known: Mapping[str, Any]) -> dict[str, Any]:
+    """For the log: which app, whose token signed by which key, for which user, as far as it came out before the answer."""
+    app, claims = known.get("app"), known.get("claims")
+    who: dict[str, Any] = {"app": app["entity"]} if app else {}
+    if "kid" in known:
+        who["kid"] = known["kid"]
+    if claims:
+        who["role"] = claims.role
+    user_id = known.get("user_id") or (claims and int(claims.sub))
+    if app and user_id:
+        who["user"] = alias(app["nonce"], user_id)
+    return who
+
+
+def _with_named(caller: Caller, checks_user: bool) -> Caller:
+    """Whether those whom the caller names exist is asked beside the endpoint's first reads, too."""
+    named: list[Callable[[], object]] = []
+    if checks_user and not caller.vouched:
+        named.append(partial(directory.require, caller.app_id, caller.user_id, "user", "user_id"))
+    if caller.group_id is not None:
+        named.append(partial(directory.require, caller.app_id, caller.group_id, "group", "group_id"))
+    return replace(caller, checks=(*caller.checks, *named)) if named else caller
 
 
 def _http_reply(event: Event, status: int, body: str) -> Event:
@@ -132,11 +164,12 @@ def _refusal(error: Exception, context: Any) -> ApiError:
     return ApiError(Code.INTERNAL, f"internal error, request {request_id}")
 
 
-def _direct_caller(event: Any) -> Caller:
+def _direct_caller(event: Any, known: dict[str, Any]) -> Caller:
     """IAM has let this caller in: an administrator of the app that it names."""
     direct = _validated(DirectEvent, event if isinstance(event, dict) else {})
-    app = directory.app(direct.app_id)
-    return Caller(direct.app_id, direct.user_id or app["admin_id"], True, direct.user_id is None, direct.group_id)
+    app = known["app"] = directory.app(direct.app_id)
+    user_id = known["user_id"] = direct.user_id or app["admin_id"]
+    return Caller(direct.app_id, user_id, True, direct.user_id is None, direct.group_id)
 
 
 def _direct_fields(event: Event, part: str) -> Mapping[str, object]:
@@ -144,23 +177,34 @@ def _direct_fields(event: Event, part: str) -> Mapping[str, object]:
     return dict(fields)
 
 
-def _http_caller(event: Event, now_ms: int) -> Caller:
+def _http_caller(event: Event, now_ms: int, known: dict[str, Any]) -> Caller:
     """Who calls, in this order: the app, whether it exists, the token, then for whom and with whose rights it acts."""
     headers = _headers(event)
     app_id = _validated(AppHeader, headers).app_id
-    app = directory.app(app_id)
-    token = headers.get("access-token")
+    app = known["app"] = directory.app(app_id)
+    token = headers.get("access-token") or _bearer(headers)
     if not token:
         raise ApiError(Code.TOKEN_MISSING, "access-token: missing")
-    claims = tokens.verify(token, app_id, app.get("revoked", {}), now_ms)
+    claims = tokens.verify(token, app, now_ms, known)
+    confirm = partial(standing.confirm, app, claims)
     own, is_admin = int(claims.sub), claims.role == ADMIN
-    acting = _validated(ActingHeaders, headers)
-    if not is_admin and acting.group_id is not None:
-        raise ApiError(Code.NO_PERMISSION, "group_id: only an admin token may name a group")
-    if not is_admin and acting.user_id not in (None, own):
-        raise ApiError(Code.NO_PERMISSION, "user_id: a user token acts for its own user only")
-    user_id = acting.user_id or own
-    return Caller(app_id, user_id, is_admin, user_id == own, acting.group_id)
+    try:
+        acting = _validated(ActingHeaders, headers)
+        if not is_admin and acting.group_id is not None:
+            raise ApiError(Code.NO_PERMISSION, "group_id: only an admin token may name a group")
+        if not is_admin and acting.user_id not in (None, own):
+            raise ApiError(Code.NO_PERMISSION, "user_id: a user token acts for its own user only")
+    except ApiError:
+        confirm()
+        raise
+    user_id = known["user_id"] = acting.user_id or own
+    return Caller(app_id, user_id, is_admin, user_id == own, acting.group_id, (confirm,))
+
+
+def _bearer(headers: Mapping[str, str]) -> str | None:
+    """The token of `Authorization: Bearer …`."""
+    found = BEARER.fullmatch(headers.get("authorization", ""))
+    return found[1] if found else None
 
 
 def _http_fields(event: Event, part: str) -> Mapping[str, object]:
@@ -168,7 +212,16 @@ def _http_fields(event: Event, part: str) -> Mapping[str, object]:
 
 
 def _headers(event: Event) -> dict[str, str]:
-    return {name.lower(): str(value).strip() for name, value in _part(event, "headers", dict).items() if value is not None}
+    """By their names in lower case, and ours in the spelling of the API; ApiError BAD_PARAMETER where two spellings differ."""
+    headers: dict[str, str] = {}
+    for spelled, value in _part(event, "headers", dict).items():
+        name, text = ALIASES.get(spelled.lower(), spelled.lower()), str(value).strip()
+        if value is None or (not text and name in MAY_BE_EMPTY):
+            continue
+        if headers.setdefault(name, text) != text and name in ALIASES.values():
+            raise ApiError(Code.BAD_PARAMETER, f"{name}: given twice, with different values")
+        headers[name] = text
+    return headers
 
 
 def _part(event: Event, name: str, kind: type[P]) -> P:

@@ -8,6 +8,7 @@ from base64 import b64decode
 
 from infra.settings import ROOT
 from messaging.conversations import inbox
+from messaging.people import standing
 from ops.bench.figures import Figure, Part, Progress
 from ops.bench.naive import FIRST, Naive
 from ops.bench.stage import Stage, Work, stage
@@ -26,7 +27,7 @@ def measure(progress: Progress) -> Part:
         here.doing("units of each operation")
         figures = [*_messages(here), *_requests(here), *_group(here)]
         figures += _unread(here)
-        figures += [_log_line(here), _compressed(here)]
+        figures += [_who(here), _log_line(here), _compressed(here)]
     return Part("units", figures)
 
 
@@ -102,6 +103,16 @@ def _unread(here: Stage) -> list[Figure]:
         Figure(f"{what}, to one query over the rows", _ratio(usual, plain), "×", 1.1, note=f"{_units(usual)}, the query {_units(plain)}"),
         Figure(f"{what}, own messages among them", _ratio(mixed, plain), "×", note=f"{_units(mixed)}: each is counted in the log"),
     ]
+
+
+def _who(here: Stage) -> Figure:
+    """What the caller's check adds to a request of somebody whom the container has not served a moment ago."""
+    one, _ = here.acquainted()
+    standing._revoked.clear()
+    asked, known = here.unread(one), here.unread(one)
+    reads, calls = asked.metered.reads - known.metered.reads, asked.metered.calls - known.metered.calls
+    note = f"and {calls} call beside the first reads, {asked.round_trips - known.round_trips} round trips; within 30 s nothing"
+    return Figure("Asking who calls", reads, "read units", 0.5, note=note)
 
 
 def _log_line(here: Stage) -> Figure:

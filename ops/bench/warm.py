@@ -144,7 +144,7 @@ def _variants(name: str) -> Variants:
     from messaging.base.telemetry import logger
     from messaging.base.wire import Wire
     from messaging.conversations import models
-    from messaging.people import tokens
+    from messaging.people import directory, tokens
 
     event, handler = stub.event(name), handler_of(name)
     envelope = stub.envelope(handler(event, Context))
@@ -167,7 +167,7 @@ def _variants(name: str) -> Variants:
 
     def spared(event: dict[str, Any], context: Any) -> dict[str, Any]:
         headers = event["headers"]
-        tokens.verify(headers["access-token"], headers["app_id"], {}, time.time_ns() // 1_000_000)
+        tokens.verify(headers["access-token"], directory.app(headers["app_id"]), time.time_ns() // 1_000_000, {})
         reply = bare(event, context)
         logger.info(name, extra={"request_id": context.aws_request_id, "app": headers["app_id"], "code": 200, "ms": 1})
         return reply

@@ -35,4 +35,6 @@ def app_show(name: Annotated[str, typer.Argument(metavar="APP")], stack: Stack =
     """One app."""
     stacks.connect(stack)
     item = directory.app(name)
-    tell(app_view(item) | {"revoked_users": [int(user_id) for user_id in item["revoked"]]}, as_json)
+    newest = item.get(directory.NEWEST_KEY, 0)
+    good = {"key": newest, "oldest_key": item.get(directory.OLDEST_KEY, "the stack's own, as in 0.1.0")}
+    tell(app_view(item) | good, as_json)

@@ -4,11 +4,15 @@ from typing import Annotated
 
 import typer
 
+from messaging.people import directory, tokens
 from ops import keyring
 from ops import stack as stacks
-from ops.commands.common import Json, Stack, now_ms, tell, tell_all, when
+from ops.commands.common import App, Json, Stack, now_ms, tell, tell_all, when
+from ops.console import fail
 
-keys = typer.Typer(help="The keys that sign access tokens.", no_args_is_help=True)
+keys = typer.Typer(help="The keys that sign access tokens: the stack's, and those of each app that are made of them.", no_args_is_help=True)
+
+OfApp = Annotated[str | None, typer.Option("--app", help="This app's key, instead of the stack's.")]
 
 LongestDays = Annotated[
     int, typer.Option("--longest-token-days", min=1, help="The longest life of any token that you or your own backends issue.")
@@ -35,10 +39,25 @@ def keys_list(longest_token_days: LongestDays = LONGEST_DAYS, stack: Stack = Non
     tell_all(rows, as_json)
 
 
+@keys.command("show")
+def keys_show(app: App, stack: Stack = None, as_json: Json = False) -> None:
+    """The key with which the app's own backend signs tokens. It is a secret, and good for this app alone."""
+    stacks.connect(stack)
+    key = tokens.signing_key(directory.app(app))
+    tell({"kid": key.kid, "key": key.value, "alg": tokens.ALGORITHM}, as_json)
+
+
 @keys.command("rotate")
-def keys_rotate(stack: Stack = None, as_json: Json = False) -> None:
+def keys_rotate(app: OfApp = None, stack: Stack = None, as_json: Json = False) -> None:
     """Adds a key that signs from now on. Tokens of the others stay valid."""
     stacks.connect(stack)
+    if app:
+        generation = keyring.rotate_app(app)
+        told = (
+            f"{app} has key {generation} from now on, `parley keys show` shows it; tokens of the others stay valid until these are retired"
+        )
+        tell({"app_id": app, "generation": generation}, as_json, told)
+        return
     key = keyring.rotate(now_ms())
     told = f"{key.kid} signs from now on; tokens of the other keys stay valid until these are retired"
     tell({"kid": key.kid, "since": when(key.since_ms)}, as_json, told)
@@ -48,11 +67,19 @@ def keys_rotate(stack: Stack = None, as_json: Json = False) -> None:
 def keys_retire(
     kid: Annotated[str | None, typer.Argument(help="The oldest key unless said otherwise.")] = None,
     longest_token_days: LongestDays = LONGEST_DAYS,
+    app: OfApp = None,
     force: Annotated[bool, typer.Option("--force", help="A leaked key: whoever holds a token of it has to log in again.")] = False,
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
-    """Removes a key, once no token of it can be valid any more."""
+    """Removes a key, once no token of it can be valid any more. With --app: all of its keys but the one that signs, at once."""
     stacks.connect(stack)
+    if app:
+        if kid:
+            fail("say either which key of the stack, or --app")
+        generation = keyring.retire_app(app)
+        told = f"only key {generation} of {app} is left: within a minute, what the others have signed is refused"
+        tell({"app_id": app, "generation": generation}, as_json, told)
+        return
     removed = keyring.retire(now_ms(), longest_token_days, kid, force)
     tell({"kid": removed}, as_json, f"{removed} is gone: within a minute, what it has signed is refused")

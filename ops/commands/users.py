@@ -12,6 +12,7 @@ from typing import Annotated, TextIO
 import typer
 
 from messaging.base.settings import settings
+from messaging.base.telemetry import alias
 from messaging.conversations import inbox
 from messaging.people import directory
 from ops import personal, scan
@@ -43,18 +44,23 @@ def user_create(
 def user_list(app: App, stack: Stack = None, as_json: Json = False) -> None:
     """Every user of an app."""
     stacks.connect(stack)
-    directory.app(app)
-    tell_all([profile_view(item, "user") for item in directory.listed(app, "user")], as_json)
+    secret = directory.app(app)["nonce"]
+    tell_all([profile_view(item, "user") | _in_log(secret, item["entity_id"]) for item in directory.listed(app, "user")], as_json)
 
 
 @user.command("show")
 def user_show(user_id: int, app: App, stack: Stack = None, as_json: Json = False) -> None:
     """One user, and the groups that the user is in."""
     stacks.connect(stack)
-    directory.app(app)
+    secret = directory.app(app)["nonce"]
     item = directory.require(app, user_id, "user", "user")
     joined = [row["conversation"] for row in inbox.rows(app, user_id) if inbox.belongs(row)]
-    tell(profile_view(item, "user") | {"groups": joined}, as_json)
+    tell(profile_view(item, "user") | _in_log(secret, user_id) | {"groups": joined}, as_json)
+
+
+def _in_log(secret: str, user_id: int) -> dict[str, str]:
+    """Under which name the functions' log lines tell of a user."""
+    return {"in_log": alias(secret, user_id)}
 
 
 @user.command("export")

@@ -10,6 +10,8 @@ import boto3
 import jwt
 import pytest
 
+from messaging.base import store
+from messaging.base.telemetry import alias
 from messaging.people import directory
 from messaging.people.directory import ADMINISTRATOR_ID
 from messaging.people.models import ADMIN, USER
@@ -17,7 +19,7 @@ from tests.endpoints.refusals import assert_refused
 from tests.world import ENDPOINTS, EVENTS, World
 
 LARGEST = 2**53 - 1
-NO_IDS = ["0", "-1", str(LARGEST + 1), "9" * 30, "x", "", "1.0", "1e3", "true", "0x1", "1,2", "١"]
+NO_IDS = ["0", "-1", str(LARGEST + 1), "9" * 30, "x", "1.0", "1e3", "true", "0x1", "1,2", "١"]
 QUERIES: dict[str, dict[str, Any]] = {
     "history": {"opposite_id": 0},
     "forget": {"conversation_id": 0},
@@ -46,12 +48,13 @@ def _as(number: object) -> dict[str, str]:
     return {"user_id": str(number)}
 
 
-def _signed(world: World, user: int, key: str | None = None, algorithm: str = "HS256", kid: Any = "k1", **claims: Any) -> str:
-    """A token as anybody might make one; a claim of None is left out."""
+def _signed(world: World, user: int, key: str | None = None, algorithm: str = "HS256", kid: Any = "k1.1", **claims: Any) -> str:
+    """A token as anybody might make one, by default one that is good; a claim of None is left out."""
     now = int(time.time())
     payload = {"app": "demo", "sub": str(user), "role": USER, "iat": now - 10, "exp": now + 600} | claims
     head = {} if kid is None else {"kid": kid}
-    return jwt.encode({name: v for name, v in payload.items() if v is not None}, world.keys["k1"] if key is None else key, algorithm, head)
+    said = {name: value for name, value in payload.items() if value is not None}
+    return jwt.encode(said, world.key().value if key is None else key, algorithm, head)
 
 
 def _sender_of(world: World, reader: int, number: int) -> int:
@@ -132,9 +135,10 @@ def test_a_token_whose_signature_does_not_hold_is_refused(world: World, alice: i
 
 
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
-@pytest.mark.parametrize("kid", [None, "", "k2", "current"])
+@pytest.mark.parametrize("kid", [None, "", "k1", "k2", "k2.1", "k1.0", "k1.01", "k1.-1", "k1.", ".1", "current", "current.1"])
 def test_a_token_whose_kid_names_no_signing_key_is_refused(world: World, alice: int, kid: str | None) -> None:
-    tokens = [_signed(world, alice, kid=kid), _signed(world, alice, kid=kid, key="k1")]  # `current` names a key, it is none
+    of_its_name = world.key(kid="current", value="k1").value  # `current` names a key, it is none
+    tokens = [_signed(world, alice, kid=kid, key=key) for key in (None, "k1", world.keys["k1"], of_its_name)]
     assert_refused(world, 10008, "access-token", *(partial(_unread, world, token) for token in tokens))
 
 
@@ -146,7 +150,11 @@ def test_any_algorithm_but_the_configured_one_is_refused(world: World, alice: in
 
 def test_a_bad_token_that_has_also_expired_is_a_bad_token(world: World, alice: int) -> None:
     past: dict[str, Any] = {"iat": 1, "exp": 2}
-    bad = [_signed(world, alice, key="1" * 64, **past), _signed(world, alice, app="other", **past), _signed(world, alice, kid="k2", **past)]
+    bad = [
+        _signed(world, alice, key="1" * 64, **past),
+        _signed(world, alice, app="other", **past),
+        _signed(world, alice, kid="k2.1", **past),
+    ]
     assert_refused(world, 10008, "access-token", *(partial(_unread, world, token) for token in bad))
 
 
@@ -173,8 +181,150 @@ def test_keys_rotate_without_a_break(world: World, alice: int) -> None:
     assert _unread(world, old)["code"] == 200
     keys = world.keys | {"current": "k2", "k2": "2" * 64}
     boto3.client("secretsmanager").put_secret_value(SecretId="TokenKeys", SecretString=json.dumps(keys))
-    for token in (_signed(world, alice, key=keys["k2"], kid="k2"), world.token(alice), old):
+    new = world.key(kid="k2", value=keys["k2"])
+    for token in (_signed(world, alice, key=new.value, kid=new.kid), world.token(alice), old):
         assert _unread(world, token)["code"] == 200
+
+
+def test_a_token_may_live_as_long_as_the_setting_says(world: World, alice: int) -> None:
+    now = int(time.time())
+    for seconds, code in ((400 * 86400, 200), (400 * 86400 + 1, 10008), (1e308, 10008), (1e9, 10008)):
+        assert _unread(world, _signed(world, alice, iat=now, exp=now + seconds))["code"] == code
+
+
+def test_a_token_for_nobody_or_for_a_groups_number_is_refused_everywhere_and_leaves_no_trace(world: World, alice: int) -> None:
+    group = world.group(alice)
+    for number in (777777, group):
+        for role in (USER, ADMIN):
+            assert_refused(world, 10008, "access-token", *_everywhere(world, _signed(world, number, role=role)))
+    assert directory.what_is("demo", group) == "group"
+
+
+def test_a_user_who_is_disabled_has_to_log_in_again_and_still_gets_messages(world: World, alice: int, bob: int) -> None:
+    store.update(directory.ref("demo", alice), {"disabled": True}, "attribute_exists(entity)")
+    for role in (USER, ADMIN):
+        assert_refused(world, 402, "access-token", *_everywhere(world, _signed(world, alice, role=role)))
+    world.send(bob, [alice])
+    world.drain()
+    assert len(_unread(world, world.admin(), headers=_as(alice))["data"]) == 1  # an administrator may act for them
+
+
+def test_an_admins_token_is_refused_once_the_admin_is_whoever_it_acts_for(world: World, alice: int, bob: int) -> None:
+    token = _signed(world, alice, role=ADMIN)
+    directory.erase("demo", alice, time.time_ns() // 1_000_000)
+    assert_refused(world, 402, "access-token", *_everywhere(world, token, headers=_as(bob)))
+    assert_refused(world, 402, "access-token", *_everywhere(world, token, headers=_as(777777)))
+
+
+# --- how headers are spelled
+
+
+ALIASES = {"app_id": "app-id", "user_id": "user-id", "group_id": "group-id"}
+
+
+def _headers_only(world: World, **headers: str) -> dict[str, Any]:
+    """A request for the list with exactly these headers of ours."""
+    event = json.loads((EVENTS / "unread.http.json").read_text())
+    event["headers"] = {name: value for name, value in event["headers"].items() if name not in (*ALIASES, "access-token")} | headers
+    return dict(json.loads(world.direct("unread", event)["body"]))
+
+
+def test_headers_are_understood_with_hyphens_too(world: World, alice: int, bob: int) -> None:
+    world.send(alice, [bob])
+    world.drain()
+    for app, user in (("app_id", "user_id"), ("app-id", "user-id"), ("App-Id", "USER-ID"), ("app_id", "user-id")):
+        told = _headers_only(world, **{app: "demo", user: str(bob), "access-token": world.admin()})
+        assert [entry["conversation_id"]["uid"] for entry in told["data"]] == [alice]
+    group = world.group(alice)
+    for name in ("group_id", "group-id"):
+        assert _headers_only(world, **{"app_id": "demo", "access-token": world.admin(), name: str(group)})["code"] == 200
+        assert _headers_only(world, **{"app_id": "demo", "access-token": world.token(alice), name: str(group)})["code"] == 10010
+        assert _headers_only(world, **{"app_id": "demo", "access-token": world.admin(), name: "777777"})["code"] == 20001
+
+
+@pytest.mark.parametrize(("name", "alias"), ALIASES.items())
+def test_both_spellings_of_a_header_are_one_value_or_refused(world: World, alice: int, bob: int, name: str, alias: str) -> None:
+    group, other = world.group(alice), world.group(alice)
+    good = {"app_id": "demo", "access-token": world.admin()}
+    value, differs = {"app_id": ("demo", "other"), "user_id": (str(alice), str(bob)), "group_id": (str(group), str(other))}[name]
+    assert _headers_only(world, **good | {name: value, alias: value})["code"] == 200
+    for one, two in ((value, differs), (differs, value)):
+        told = _headers_only(world, **good | {name: one, alias: two})
+        assert told["code"] == 10002
+        assert name in told["message"]
+
+
+@pytest.mark.parametrize("name", ["user_id", "group_id", "user-id", "group-id"])
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_header_counts_as_absent(world: World, alice: int, name: str, empty: str) -> None:
+    for token in (world.admin(), world.token(alice)):
+        assert _unread(world, token, headers={name: empty})["code"] == 200
+    for spelled in ("user_id", "user-id"):  # beside the other spelling too
+        assert _unread(world, world.token(alice), headers={"user_id": "", "user-id": "", spelled: str(alice)})["code"] == 200
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER   "])
+def test_a_bearer_token_is_as_good_as_an_access_token(world: World, alice: int, scheme: str) -> None:
+    world.send(alice, [alice])
+    world.drain()
+    for spelled in ("authorization", "Authorization"):
+        assert len(_headers_only(world, **{"app_id": "demo", spelled: scheme + world.token(alice)})["data"]) == 1
+
+
+def test_the_access_token_wins_over_a_bearer_token(world: World, alice: int) -> None:
+    good = world.token(alice)
+    assert _unread(world, good, headers={"authorization": "Bearer rubbish"})["code"] == 200
+    assert _unread(world, "rubbish", headers={"authorization": f"Bearer {good}"})["code"] == 10008
+    assert _unread(world, "", headers={"authorization": f"Bearer {good}"})["code"] == 200
+
+
+def test_an_authorization_of_another_scheme_is_no_token(world: World, alice: int) -> None:
+    good = world.token(alice)
+    for value in ("", "Bearer", "Bearer ", f"Basic {good}", good, f"Bearer{good}", f"Token {good}"):
+        assert _unread(world, None, headers={"authorization": value})["code"] == 10003, value
+    assert _unread(world, None, headers={"authorization": f"Bearer {good[:-3]}"})["code"] == 10008
+
+
+# --- what the log tells of who asks
+
+
+def _told(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
+    said = vars(caplog.records[-1])
+    return {name: said.get(name) for name in ("via", "app", "kid", "role", "user", "code")}
+
+
+def test_a_log_line_tells_who_asked_and_how(world: World, alice: int, bob: int, caplog: pytest.LogCaptureFixture) -> None:
+    names = {user: alias(directory.app("demo")["nonce"], user) for user in (alice, bob, ADMINISTRATOR_ID)}
+    assert len(set(names.values())) == 3
+    _unread(world, world.token(alice))
+    by_alice = {"via": "http", "app": "demo", "kid": "k1.1", "role": USER, "user": names[alice], "code": 200}
+    assert _told(caplog) == by_alice
+    _unread(world, world.admin(), headers=_as(bob))
+    assert _told(caplog) == by_alice | {"role": ADMIN, "user": names[bob]}
+    world.direct("unread", {"app_id": "demo", "user_id": bob})
+    assert _told(caplog) == {"via": "direct", "app": "demo", "kid": None, "role": None, "user": names[bob], "code": 200}
+    world.direct("unread", {"app_id": "demo"})
+    assert _told(caplog)["user"] == names[ADMINISTRATOR_ID]
+
+
+def test_a_log_line_of_a_refusal_tells_as_much_as_is_certain(world: World, alice: int, caplog: pytest.LogCaptureFixture) -> None:
+    user, nobody = alias(directory.app("demo")["nonce"], alice), dict.fromkeys(("via", "app", "kid", "role", "user"))
+    known: list[tuple[Callable[[], object], dict[str, Any]]] = [
+        (lambda: _unread(world, None, app="nowhere"), {"code": 40000}),
+        (lambda: _unread(world, None), {"code": 10003, "app": "demo"}),
+        (lambda: _unread(world, _signed(world, alice, kid="not-one-of-ours.1")), {"code": 10008, "app": "demo"}),
+        (lambda: _unread(world, _signed(world, alice, key="1" * 64)), {"code": 10008, "app": "demo", "kid": "k1.1"}),
+        (lambda: _unread(world, world.token(alice, lives_s=-1)), {"code": 402, "app": "demo", "kid": "k1.1", "role": 1, "user": user}),
+        (
+            lambda: _unread(world, world.token(alice), headers=_as(5)),
+            {"code": 10010, "app": "demo", "kid": "k1.1", "role": 1, "user": user},
+        ),
+    ]
+    for ask, certain in known:
+        ask()
+        assert _told(caplog) == nobody | {"via": "http"} | certain
+    world.direct("unread", {"app_id": "nowhere"})
+    assert _told(caplog) == nobody | {"via": "direct", "code": 40000}
 
 
 # --- user_id

@@ -177,3 +177,22 @@ def test_a_missing_conversation_id_is_refused(world: World, alice: int) -> None:
 def test_a_wrong_conversation_id_is_refused(world: World, alice: int) -> None:
     wrong: list[object] = [-1, 2**53, "x", "", "1.0", "true", "1,2", "9" * 30]
     assert_refused(world, 10002, "conversation_id", *(partial(_call, world, alice, conversation_id=value) for value in wrong))
+
+
+@pytest.mark.parametrize("msg_id", [1, "1", -1, 2**53, "x", True, False, "0x0", " "])
+def test_a_client_that_means_one_message_does_not_lose_all(world: World, alice: int, bob: int, msg_id: Any) -> None:
+    world.send(alice, [bob])
+    world.drain()
+    query = {"conversation_id": alice, "msg_id": msg_id}
+    assert_refused(world, 10002, "msg_id", lambda: world.call("DELETE", "/message/conversation", world.token(bob), query=query))
+    told = world.direct("forget", {"app_id": "demo", "user_id": bob, "query": query})
+    assert (told["code"], "recall" in told["message"]) == (10002, True)
+
+
+@pytest.mark.parametrize("msg_id", [0, "0", "", None])
+def test_a_msg_id_of_0_or_none_deletes_the_conversation(world: World, alice: int, bob: int, msg_id: Any) -> None:
+    world.send(alice, [bob])
+    world.drain()
+    query = {"conversation_id": alice, "msg_id": msg_id}
+    assert world.direct("forget", {"app_id": "demo", "user_id": bob, "query": query})["code"] == 200
+    assert world.unread(bob) == {}

@@ -189,7 +189,7 @@ def test_a_number_without_a_user_is_refused_even_if_a_conversation_row_names_it(
         ("attachment", [7, True, 1.5, [], {"url": "x"}]),
         ("config", [7, True, 1.5, [], {}]),
         ("ext", [7, True, 1.5, [], {}]),
-        ("from_user_id", NO_IDS),
+        ("from_user_id", [each for each in NO_IDS if each not in (0, "0")]),
         ("transaction_id", [*NO_INTEGERS, LARGEST + 1, -LARGEST - 1, str(LARGEST + 1), str(-LARGEST - 1), "9" * 30]),
     ],
 )
@@ -414,3 +414,9 @@ def test_the_dedup_window_is_a_setting(world: World, alice: int, bob: int, later
     world.send(alice, [bob], transaction_id=7)
     later(61)
     assert world.send(alice, [bob], transaction_id=7) == [2]
+
+
+@pytest.mark.parametrize("zero", [0, "0"])
+def test_a_from_user_id_of_0_is_not_set(world: World, alice: int, bob: int, zero: Any) -> None:
+    assert world.send(alice, [bob], from_user_id=zero) == [1]
+    assert world.history(bob, alice)["messages"][0]["from_xid"]["uid"] == alice

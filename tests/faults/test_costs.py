@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from messaging.base import keys, settings, store
+from messaging.base import keys, memory, settings, store
 from messaging.conversations import rules
-from messaging.people import directory, tokens
+from messaging.people import directory
 from tests.faults.conftest import Client
 from tests.world import Call, World, depth
 
@@ -18,10 +18,21 @@ BATCH_WRITE = 25  # items per BatchWriteItem, AWS limit
 
 @pytest.fixture(autouse=True)
 def _warm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container that has served before, and whose memory of the app and the keys does not end within the test."""
-    for module in (directory, tokens):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    """A container that has served others before, and whose memory of the app and the keys does not end within the test."""
+    monkeypatch.setattr(memory, "time", SimpleNamespace(time=lambda: 0.0))
     world.unread(directory.ADMINISTRATOR_ID)
+
+
+@pytest.fixture(params=["a user who was here a moment ago", "a user who was not"])
+def asks(request: pytest.FixtureRequest) -> list[str]:
+    """The calls that are made because of who asks: one weak read, beside the first reads, or none."""
+    return ["GetItem"] if request.param.endswith("not") else []
+
+
+def seen(world: World, user: int, asks: list[str]) -> None:
+    """The container has served this user already, unless a call is to be made."""
+    if not asks:
+        world.unread(user)
 
 
 def store_calls(calls: list[Call]) -> list[Call]:
@@ -74,6 +85,7 @@ def test_a_repeated_send_waits_no_longer_than_the_first(world: World, client: Cl
 
 def test_a_send_to_a_group_of_3_and_of_300_costs_the_sender_the_same(world: World, client: Client, bob: int, carol: int) -> None:
     group = world.group(client.user, bob, carol)
+    seen(world, client.user, [])
     with world.calls() as small:
         client.send([group], type=2)
     crowd(world, group, like=bob)
@@ -84,10 +96,13 @@ def test_a_send_to_a_group_of_3_and_of_300_costs_the_sender_the_same(world: Worl
     assert len(small) == 3
 
 
-def test_a_send_to_a_user_makes_three_calls(world: World, client: Client, bob: int) -> None:
-    with world.calls() as calls:
+def test_a_send_to_a_user_makes_three_calls_and_one_for_who_sends(world: World, client: Client, bob: int, asks: list[str]) -> None:
+    seen(world, client.user, asks)
+    with world.calls(SLOW_S) as calls:
         client.send([bob])
-    assert sorted(call.operation for call in calls) == ["BatchGetItem", "PutItem", "Query"]
+    assert sorted(call.operation for call in calls) == ["BatchGetItem", *asks, "PutItem", "Query"]
+    assert depth(calls) == 2
+    assert [call.request.get("ConsistentRead", False) for call in calls if call.operation == "GetItem"] == [False] * len(asks)
 
 
 @pytest.mark.parametrize("kind", ["user", "group"])
@@ -101,13 +116,15 @@ def test_a_page_of_history_waits_for_two_calls(world: World, client: Client, bob
     assert depth(store_calls(calls)) <= 2
 
 
-def test_the_unread_list_waits_for_one_call(world: World, client: Client, bob: int) -> None:
+def test_the_unread_list_waits_for_one_call(world: World, client: Client, bob: int, asks: list[str]) -> None:
     client.send([bob])
     client.send([world.group(client.user, bob)], type=2)
     world.drain()
+    seen(world, bob, asks)
     with world.calls(SLOW_S) as calls:
         assert len(world.unread(bob)) == 2
-    assert [call.operation for call in store_calls(calls)] == ["Query"]
+    assert sorted(call.operation for call in store_calls(calls)) == [*asks, "Query"]
+    assert depth(store_calls(calls)) == 1
 
 
 def test_the_unread_list_with_numbers_to_be_counted_waits_for_two_calls(world: World, client: Client, bob: int) -> None:
@@ -116,6 +133,7 @@ def test_the_unread_list_with_numbers_to_be_counted_waits_for_two_calls(world: W
         world.send(other, [bob])
         world.send(other, [bob], content_type=rules.COMMAND)
     world.drain()
+    seen(world, bob, [])
     with world.calls(SLOW_S) as calls:
         assert set(world.unread(bob).values()) == {1}
     assert len(store_calls(calls)) == 1 + len(others)
@@ -131,19 +149,21 @@ def test_the_unread_list_of_large_groups_waits_for_two_calls(
     for group in groups:
         client.send([group], type=2)
     world.drain()
+    seen(world, bob, [])
     with world.calls(SLOW_S) as calls:
         assert world.unread(bob) == dict.fromkeys(sorted(groups, reverse=True), 1)
     assert [call.operation for call in store_calls(calls)] == ["Query", "BatchGetItem"]
 
 
 @pytest.mark.parametrize("kind", ["user", "group"])
-def test_the_usual_read_receipt_is_one_call(world: World, client: Client, bob: int, kind: str) -> None:
+def test_the_usual_read_receipt_is_one_call(world: World, client: Client, bob: int, kind: str, asks: list[str]) -> None:
     number = client.user if kind == "user" else world.group(client.user, bob)
     client.send([bob] if kind == "user" else [number], type=1 if kind == "user" else 2)
     world.drain()
+    seen(world, bob, asks)
     with world.calls() as calls:
         assert world.ack(bob, number, msg_id=1)["code"] == 200
-    assert [call.operation for call in store_calls(calls)] == ["UpdateItem"]
+    assert [call.operation for call in store_calls(calls)] == [*asks, "UpdateItem"]
 
 
 def test_a_read_receipt_for_everything_waits_for_two_calls(world: World, client: Client, bob: int) -> None:

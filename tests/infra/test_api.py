@@ -145,7 +145,9 @@ def test_web_pages_of_the_listed_origins_may_call_with_the_headers_of_the_contra
     assert api["CorsConfiguration"] == {
         "AllowOrigins": [ORIGIN],
         "AllowMethods": ["DELETE", "GET", "POST", "PUT"],
-        "AllowHeaders": ["app_id", "access-token", "user_id", "group_id", "content-type"],
+        "AllowHeaders": [
+            *("app_id", "access-token", "user_id", "group_id", "app-id", "user-id", "group-id", "authorization", "content-type"),
+        ],
         "MaxAge": 3600,
     }
 

@@ -9,7 +9,7 @@ import pytest
 from infra import settings
 from infra.settings import ROOT
 from tests.infra.conftest import Variant
-from tests.infra.template import NAMES, QUEUES, TABLES, TOPIC, WORKERS, flat, function, only
+from tests.infra.template import ENDPOINTS, NAMES, QUEUES, TABLES, TOPIC, WORKERS, flat, function, only
 from tests.synthesized import STAGES, resources
 
 SECTIONS = {  # of docs/operations.md, by alarm
@@ -20,6 +20,7 @@ SECTIONS = {  # of docs/operations.md, by alarm
     "Lag": "Delivery lag",
     "Http5xx": "Errors",
     "LoggedErrors": "Errors",
+    "RefusedTokens": "Refused tokens",
     **{f"{name.capitalize()}Throttles": "Throttles" for name in NAMES},
     **{f"{table.capitalize()}{what}Throttle": "Throttles" for table in TABLES for what in ("Read", "Write")},
     "DirectoryListingWriteThrottle": "Throttles",
@@ -114,6 +115,16 @@ def test_every_function_counts_the_errors_that_it_logs(stage: str) -> None:
     assert {each["FilterPattern"] for each in counted} == {'{ $.level = "ERROR" || $.log_level = "ERROR" || $.record.status = "timeout" }'}
     alarm = alarms(stage)["LoggedErrors"]
     assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == (f"Parley-{stage}", "Errors", "Sum")
+
+
+@each_stage
+def test_every_endpoint_counts_the_tokens_that_it_refuses(stage: str) -> None:
+    counted = [each for each in filters(stage) if each["MetricTransformations"][0]["MetricName"] == "RefusedTokens"]
+    assert [each["LogGroupName"] for each in counted] == [function(stage, name)["LoggingConfig"]["LogGroup"] for name in ENDPOINTS]
+    assert {each["FilterPattern"] for each in counted} == {"{ $.code = 10008 || $.code = 402 }"}
+    alarm = alarms(stage)["RefusedTokens"]
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == (f"Parley-{stage}", "RefusedTokens", "Sum")
+    assert alarm["Threshold"] == settings.load(stage).alarm_refused_tokens
 
 
 @each_stage

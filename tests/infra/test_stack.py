@@ -65,6 +65,7 @@ def test_the_outputs_name_what_an_operator_and_the_command_line_need(stage: str)
         "TokenSecret": {"Ref": SECRET},
         "RetentionSeconds": str(chosen.retention_days * 86400),
         "PushLimitMembers": str(chosen.push_limit_members),
+        "TokenMaxDays": str(chosen.token_max_days),
         **{f"{name.capitalize()}Table": {"Ref": id} for name, id in TABLES.items()},
         **{f"{name.capitalize()}Function": {"Ref": function_id(stage, name)} for name in NAMES},
         "FanoutQueueUrl": {"Ref": QUEUES["fanout"]},

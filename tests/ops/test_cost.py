@@ -10,14 +10,14 @@ from tests.synthesized import resources
 from tests.world import Call, World
 
 
-def metered(calls: list[Call]) -> tuple[int, int]:
-    """Read and write units of calls on items that are small: one a key that is read, one a page of a query, one a write."""
-    reads = writes = 0
+def metered(calls: list[Call]) -> tuple[float, float]:
+    """Read and write units of calls on items that are small: one a key (half a one weakly), one a page of a query, one a write."""
+    reads, writes = 0.0, 0.0
     for call in calls:
         if call.operation == "BatchGetItem":
             reads += sum(len(table["Keys"]) for table in call.request["RequestItems"].values())
         elif call.operation in ("GetItem", "Query"):
-            reads += 1
+            reads += 1 if call.request.get("ConsistentRead") else 0.5
         elif call.operation in ("PutItem", "UpdateItem"):
             writes += 1
     return reads, writes
@@ -30,7 +30,7 @@ def estimated(operation: str, **usage: float) -> tuple[float, float]:
 
 @pytest.mark.parametrize("transactions", [0, 1])
 def test_a_send_to_a_user_takes_what_is_estimated(world: World, alice: int, bob: int, transactions: int) -> None:
-    world.unread(alice)  # the app is in memory
+    world.unread(alice)  # the app, and who sends, is in memory
     with world.calls() as calls:
         world.send(alice, [bob], transaction_id=5 if transactions else None)
     assert metered(calls) == estimated("send", transactions=transactions)
@@ -60,6 +60,9 @@ def test_a_message_to_a_group_takes_what_is_estimated(world: World, alice: int, 
 def test_reading_takes_what_is_estimated(world: World, alice: int, bob: int) -> None:
     world.send(alice, [bob])
     world.drain()
+    with world.calls() as calls:
+        world.unread(bob)
+    assert metered(calls) == tuple(map(sum, zip(estimated("unread"), estimated("who"), strict=True)))
     with world.calls() as calls:
         world.unread(bob)
     assert metered(calls) == estimated("unread")

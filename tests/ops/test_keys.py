@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import boto3
@@ -10,26 +11,21 @@ import jwt
 import pytest
 
 from messaging.base import settings
+from messaging.people import tokens
+from messaging.people.models import USER
 from ops import keyring
-from tests.faults.sdk import tampered
+from tests.faults.sdk import lost_reply, tampered
 from tests.ops.conftest import Parley
-from tests.world import World
+from tests.world import APP, World
 
 DAY_MS = 86_400_000
 PICKED_UP_S = 60.0  # until the functions go by a change of the keys
 
 
 @pytest.fixture
-def elapse(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Lets time pass for the functions' memory of the keys."""
-    ahead, monotonic = 0.0, time.monotonic
-    monkeypatch.setattr("messaging.people.tokens.time.monotonic", lambda: monotonic() + ahead)
-
-    def wait(seconds: float) -> None:
-        nonlocal ahead
-        ahead += seconds
-
-    return wait
+def elapse(later: Callable[..., None]) -> Callable[[float], None]:
+    """Lets time pass, in which the container does not run."""
+    return partial(later, frozen=True)
 
 
 def kid(token: str) -> str:
@@ -56,8 +52,8 @@ def test_a_drill_old_tokens_stay_good_after_a_rotation_and_are_refused_after_the
     assert code(world, old) == 200
     assert parley("keys", "rotate").code == 0
     new = world.token(alice)
-    assert kid(old) == "k1"
-    assert kid(new) == parley("keys", "list", "--json").json[-1]["kid"] != "k1"
+    assert kid(old) == "k1.1"
+    assert kid(new) == parley("keys", "list", "--json").json[-1]["kid"] + ".1" != "k1.1"
     assert (code(world, old), code(world, new)) == (200, 200)
 
     refused = parley("keys", "retire")
@@ -76,6 +72,82 @@ def test_a_function_that_knows_only_the_old_keys_takes_a_new_one_at_once(
     elapse(10)
     parley("keys", "rotate")
     assert code(world, world.token(alice)) == 200
+
+
+def signed(user: int, key: dict[str, str], app: str = APP) -> str:
+    """A token as a company's backend makes it."""
+    now = int(time.time())
+    claims = {"app": app, "sub": str(user), "role": 1, "iat": now, "exp": now + 3600}
+    return jwt.encode(claims, key["key"], key["alg"], {"kid": key["kid"]})
+
+
+def test_a_backend_signs_with_what_keys_show_prints_and_for_its_app_alone(world: World, alice: int, parley: Parley) -> None:
+    world.app("other")
+    world.user(app="other", number=alice)
+    key = parley("keys", "show", "--app", APP, "--json").json
+    assert set(key) == {"kid", "key", "alg"}
+    assert code(world, signed(alice, key)) == 200
+    for app in (APP, "other"):
+        assert world.call("GET", "/message/unread", signed(alice, key, app), app="other")["code"] == 10008
+    assert key["key"] != parley("keys", "show", "--app", "other", "--json").json["key"]
+    assert "does not exist" in parley("keys", "show", "--app", "nowhere").err
+
+
+def test_of_an_apps_keys_the_old_one_stays_good_until_it_is_retired(
+    world: World, alice: int, parley: Parley, elapse: Callable[[float], None]
+) -> None:
+    old = parley("keys", "show", "--app", APP, "--json").json
+    assert code(world, signed(alice, old)) == 200
+    assert parley("keys", "rotate", "--app", APP, "--json").json == {"app_id": APP, "generation": 2}
+    elapse(PICKED_UP_S)
+    new = parley("keys", "show", "--app", APP, "--json").json
+    assert (old["kid"], new["kid"]) == ("k1.1", "k1.2")
+    assert [code(world, signed(alice, key)) for key in (old, new)] == [200, 200]
+    assert "only key 2 of demo is left" in parley("keys", "retire", "--app", APP).out
+    assert parley("keys", "retire", "--app", APP, "--json").json == {"app_id": APP, "generation": 2}  # again
+    elapse(PICKED_UP_S)
+    assert [code(world, signed(alice, key)) for key in (old, new)] == [10008, 200]
+    assert [code(world, signed(alice, {**key, "kid": "k1.2"})) for key in (old, new)] == [10008, 200]
+
+
+def test_a_new_key_of_an_app_is_taken_at_once(world: World, alice: int, parley: Parley) -> None:
+    assert code(world, world.token(alice)) == 200  # the container remembers the app as it was
+    keyring.rotate_app(APP)
+    assert code(world, tokens.issue(APP, alice, USER, 60, now_ms())) == 200
+
+
+def test_retiring_an_app_of_0_1_0_ends_what_the_stacks_key_has_signed(
+    world: World, alice: int, parley: Parley, elapse: Callable[[float], None]
+) -> None:
+    world.old()
+    stacks = {"kid": "k1", "key": world.keys["k1"], "alg": "HS256"}
+    own = parley("keys", "show", "--app", APP, "--json").json
+    assert [code(world, signed(alice, key)) for key in (stacks, own)] == [200, 200]
+    parley("keys", "rotate", "--app", APP)
+    elapse(PICKED_UP_S)
+    assert [code(world, signed(alice, key)) for key in (stacks, own)] == [200, 200]
+    parley("keys", "retire", "--app", APP)
+    elapse(PICKED_UP_S)
+    new = parley("keys", "show", "--app", APP, "--json").json
+    assert [code(world, signed(alice, key)) for key in (stacks, own, new)] == [10008, 10008, 200]
+
+
+def test_a_rotation_of_an_apps_key_whose_reply_was_lost_is_done_once(world: World) -> None:
+    with tampered(lost_reply):
+        assert keyring.rotate_app(APP) == 2
+    assert keyring.rotate_app(APP) == 3
+
+
+def test_which_key_is_meant_has_to_be_one_thing(world: World, parley: Parley) -> None:
+    assert parley("keys", "retire", "k1", "--app", APP, "--force").code == 1
+    assert parley("keys", "show").code == 2
+
+
+def test_a_kid_of_0_1_0_says_when_its_key_began_and_so_do_new_ones(world: World) -> None:
+    assert keyring.began_ms("k-20261123T064500Z-3f9c") == 1_795_416_300_000
+    assert keyring.rotate(1_795_416_300_999).kid == f"k{1_795_416_300:x}"
+    assert keyring.began_ms(f"k{1_795_416_300:x}") == 1_795_416_300_000
+    assert keyring.began_ms("k1") == 0
 
 
 def test_a_key_is_retired_when_the_longest_token_has_ended_and_not_before(world: World) -> None:

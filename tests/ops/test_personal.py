@@ -12,8 +12,7 @@ import pytest
 from messaging.base import keys, store
 from messaging.conversations import inbox, log, membership, rules
 from messaging.conversations.models import Message
-from messaging.people import directory, tokens
-from messaging.people.models import USER
+from messaging.people import directory
 from ops import personal
 from tests.faults.sdk import Crashing, tampered
 from tests.ops.conftest import Parley
@@ -172,8 +171,8 @@ def test_an_erased_user_never_gets_in_again_and_gets_nothing(
     world: World, group: int, alice: int, bob: int, parley: Parley, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parley("user", "erase", "--app", APP, "--user", alice, "--yes")
-    directory._app.cache_clear()
-    later = tokens.issue(APP, alice, USER, 3600, 2 * 10**12)  # as a backend of the customer's may do years later
+    cold()
+    later = world.token(alice, iat=2 * 10**9, exp=2 * 10**9 + 3600)  # as a backend of the customer's may do years later
     with monkeypatch.context() as patch:
         patch.setattr("messaging.edge.time.time_ns", lambda: 2 * 10**18 + 10**9)
         assert world.call("GET", "/message/unread", later)["code"] == 402

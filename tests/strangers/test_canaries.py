@@ -59,8 +59,9 @@ class Aviary:
         for number in (ALICE, BOB, STRANGER):
             world.user(number=number)
         world.group(ALICE, BOB, number=GROUP)
+        world.app("other")
         self.user, self.admin = world.token(ALICE), world.admin()
-        self.canaries = {*CONTENTS.values(), *STRAY.values(), KEY}
+        self.canaries = {*CONTENTS.values(), *STRAY.values(), KEY, world.key(value=KEY).value}
         self.guard(self.user, self.admin)
         self.heard()
 
@@ -207,6 +208,7 @@ def refused(aviary: Aviary) -> dict[str, Callable[[], Any]]:
         )
         for at, token in enumerate([None, *bad]):
             requests[f"{verb} {path} token {at}"] = aviary.http(verb, path, token, **part)
+        requests[f"{verb} {path} no token"] = aviary.http(verb, path, None, headers={"authorization": f"Basic {junk}"}, **part)
         for at, headers in enumerate([{"user_id": junk}, {"group_id": junk}, {"app_id": f"a {junk}"}, {"app_id": "nowhere"}]):
             for of, token in (("user", aviary.user), ("admin", aviary.admin)):
                 requests[f"{verb} {path} header {at} {of}"] = aviary.http(verb, path, token, headers=headers, **part)
@@ -371,7 +373,6 @@ def test_a_success_gives_away_nothing_but_history_to_its_reader(aviary: Aviary) 
 
 def test_no_refusal_gives_anything_away(aviary: Aviary) -> None:
     aviary.world.direct("send", {"app_id": APP, "user_id": ALICE, "body": {**message(), "content": "other", "transaction_id": 1}})
-    aviary.world.app("other")
     codes = set()
     for name, request in refused(aviary).items():
         told = aviary.invoke(request)

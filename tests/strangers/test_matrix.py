@@ -18,7 +18,7 @@ import pytest
 from infra.catalog import FUNCTIONS
 from messaging.base import keys, store
 from messaging.edge import ActingHeaders, AppHeader, DirectEvent
-from messaging.people import directory, tokens
+from messaging.people import directory, standing, tokens
 from tests.world import APP, World
 
 WHOSE = ("own", "own group", "stranger", "other group", "their user", "their group", "nobody")  # "their": of the other app
@@ -61,6 +61,7 @@ history       opposite_id               *             page   page       empty   
 history       msg_id_start              *             page   page       page      page         page        page         page
 ack           conversation_id + msg_id  *             200    200        50001     20002        50001       50001        50001
 ack           msg_id                    *             200    50001      50001     50001        50001       50001        50001
+forget        msg_id                    *             10002  10002      10002     10002        10002       10002        10002
 ack,forget    conversation_id           *             200    200        200       20002        200         200          200
 unread        cursor                    *             200    200        200       200          200         200          200
 """
@@ -269,8 +270,8 @@ class Town:
 
 @pytest.fixture
 def town(world: World, monkeypatch: pytest.MonkeyPatch) -> Town:
-    monkeypatch.setattr(directory, "CACHE_S", 10**9)  # no cell pays for what has become too old during another one
-    monkeypatch.setattr(tokens, "CACHE_S", 10**9)
+    for memory in (directory._apps, standing._revoked, tokens._ring):
+        monkeypatch.setattr(memory, "seconds", 10**9)  # no cell pays for what has become too old during another one
     return Town(world)
 
 
@@ -295,8 +296,8 @@ def answers(request: pytest.FixtureRequest) -> Answers:
 
 def test_the_matrix_is_the_whole_product_of_its_dimensions(record_property: Callable[[str, object], None]) -> None:
     rows = {(cell.operation, cell.parameter) for cell in CELLS}
-    assert Counter(operation for operation, _ in rows) == {"send": 7, "notify": 7, "history": 5, "ack": 6, "forget": 4, "unread": 4}
-    assert len(set(CELLS)) == len(CELLS) == len(rows) * len(CALLERS) * len(WHOSE) == 924
+    assert Counter(operation for operation, _ in rows) == {"send": 7, "notify": 7, "history": 5, "ack": 6, "forget": 5, "unread": 4}
+    assert len(set(CELLS)) == len(CELLS) == len(rows) * len(CALLERS) * len(WHOSE) == 952
     record_property("cells of the authorization matrix", len(CELLS))
 
 

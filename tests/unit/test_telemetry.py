@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from infra.settings import ROOT
+from messaging.base.telemetry import alias
 from tests.infra.template import ENDPOINTS
 
 LINE_BYTES = 200
-LONGEST_APP = "a" * 64
 REQUEST_ID = "11111111-2222-3333-4444-555555555555"
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -34,12 +34,20 @@ def line(script: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("operation", ENDPOINTS)
-@pytest.mark.parametrize(("app", "ms"), [("demo", 28_000), ("a-customer-of-ours-production", 28_000), (LONGEST_APP, 999)])
-def test_the_line_of_a_success_is_at_most_200_bytes(operation: str, app: str, ms: int) -> None:
-    extra = {"request_id": REQUEST_ID, "app": app, "code": 200, "ms": ms}
+@pytest.mark.parametrize(("kid", "ms"), [("k1.1", 28_000), ("k6b03f2a4.1", 99)], ids=["the first key", "after a rotation"])
+def test_the_line_of_a_success_is_at_most_200_bytes(operation: str, kid: str, ms: int) -> None:
+    who = {"via": "http", "app": "demo", "kid": kid, "role": 2, "user": alias("f" * 32, 2**53 - 1)}
+    extra = {"request_id": REQUEST_ID, "code": 200, "ms": ms, **who}
     (only,) = written(f"logger.info({operation!r}, extra={extra!r})")
     assert len(only.encode()) <= LINE_BYTES
     assert json.loads(only) == {"timestamp": json.loads(only)["timestamp"], "op": operation, **extra}
+
+
+def test_a_user_has_one_name_in_the_log_for_each_app() -> None:
+    names = {alias(secret, user) for secret in ("a" * 32, "b" * 32) for user in range(1, 1001)}
+    assert len(names) == 2000
+    assert alias("a" * 32, 7) == alias("a" * 32, 7)
+    assert all(re.fullmatch("[0-9a-f]{8}", name) for name in names)
 
 
 def test_lambda_understands_the_time_of_every_line_and_takes_one_without_a_level_for_info() -> None:

@@ -15,6 +15,7 @@ class Settings:
     directory_table: str
     fanout_queue_url: str
     token_secret: str
+    token_max_days: int  # from `iat` to `exp` of a token
     dedup_window_s: int
     retention_s: int  # 0: messages are kept for ever
     message_limit_bytes: int
@@ -34,6 +35,7 @@ def settings() -> Settings:
         directory_table=env("DIRECTORY_TABLE", ""),
         fanout_queue_url=env("FANOUT_QUEUE_URL", ""),
         token_secret=env("TOKEN_SECRET", ""),
+        token_max_days=int(env("TOKEN_MAX_DAYS", "400")),
         dedup_window_s=int(env("DEDUP_WINDOW_SECONDS", "86400")),
         retention_s=int(env("RETENTION_SECONDS", "0")),
         message_limit_bytes=int(env("MESSAGE_LIMIT_BYTES", "32768")),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from messaging.base import keys, store
 from messaging.base.errors import ApiError, Code
@@ -31,22 +31,24 @@ class Found(NamedTuple):
 
 def all_of(caller: Caller) -> list[Found]:
     """Every conversation of the caller: one query, and one batch for the heads of large groups."""
-    rows = [row for row in inbox.rows(caller.app_id, caller.user_id) if "left_at" not in row]
+    (found,) = caller.alongside(partial(inbox.rows, caller.app_id, caller.user_id))
+    rows = [row for row in found if "left_at" not in row]
     heads = inbox.heads(caller.app_id, [row["conversation"] for row in rows if row.get("by_head")])
     return [_found(caller, row["chat"], row["conversation"], row, heads.get(row["conversation"])) for row in rows]
 
 
 def find(caller: Caller, number: int) -> Found | None:
     """None for a number that names nothing; ApiError NOT_A_MEMBER for a group that the caller is not in."""
-    return _judge(caller, number, store.get(inbox.ref(caller.app_id, caller.user_id, number)))
+    (row,) = caller.alongside(partial(store.get, inbox.ref(caller.app_id, caller.user_id, number)))
+    return _judge(caller, number, row)
 
 
 def find_with_tip(caller: Caller, number: int, now_ms: int) -> tuple[Found | None, Tip]:
     """The same, and the newest message, in one round trip: every log that the number may name is asked along with the row."""
     kinds: list[keys.Kind] = ["user", "group"] if number else ["system"]
     names = [_conversation(caller, kind, number) for kind in kinds]
-    reads: list[Any] = [partial(store.get, inbox.ref(caller.app_id, caller.user_id, number))]
-    row, *tips = store.parallel(reads + [partial(log.tip, name, now_ms) for name in names])
+    own = partial(store.get, inbox.ref(caller.app_id, caller.user_id, number))
+    row, *tips = caller.alongside(own, *(partial(log.tip, name, now_ms) for name in names))
     found = _judge(caller, number, row)
     return found, tips[names.index(found.conversation)] if found else log.NOTHING
 

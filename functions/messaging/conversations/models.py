@@ -14,6 +14,12 @@ MAX_PAGE = 100  # messages
 MAX_CONVERSATIONS = 1000
 
 
+def _no_message(value: object) -> object:
+    if value in ("", "0", 0) and value is not False:
+        return 0
+    raise ValueError("must be absent or 0: this deletes the whole conversation, one message is for recall")
+
+
 def _targets(value: object) -> object:
     if isinstance(value, list) and len(value) > MAX_TARGETS:
         raise ApiError(Code.TOO_MANY_TARGETS, f"targets: at most {MAX_TARGETS} ids, got {len(value)}")
@@ -30,7 +36,7 @@ class SendRequest(Wire):
     attachment: Text | None = None
     config: Text | None = None
     ext: Text | None = None
-    from_user_id: Id | None = None
+    from_user_id: IdOrZero | None = None  # 0: not set
     transaction_id: Annotated[Integer, Field(ge=-keys.MAX_ID, le=keys.MAX_ID)] | None = None
 
 
@@ -48,6 +54,7 @@ class AckQuery(Wire):
 
 class DeleteQuery(Wire):
     conversation_id: IdOrZero
+    msg_id: Annotated[int, BeforeValidator(_no_message), Field(ge=0, le=0)] = 0  # a client that means one message must not lose all
 
 
 class UnreadQuery(Wire):

@@ -6,7 +6,7 @@ messages. So two, or three, whatever the number of targets or the size of a grou
 
 import uuid
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from messaging.base import keys, store
 from messaging.base.errors import ApiError, Code
@@ -37,8 +37,8 @@ def post(caller: Caller, request: SendRequest, operation: Literal["send", "notif
     digest = rules.digest(meaning) if transaction else ""
 
     checks = _checks(caller, request.type, sender, targets)
-    reads: list[Any] = [partial(store.get_many, [check.ref for check in checks])]
-    found, *tips = store.parallel(reads + [partial(log.tip, conversation, now_ms) for conversation in logs])
+    asked = partial(store.get_many, [check.ref for check in checks])
+    found, *tips = caller.alongside(asked, *(partial(log.tip, conversation, now_ms) for conversation in logs))
 
     refusal = _refusal(caller.app_id, request, sender, list(zip(checks, found, strict=True))) or _storm(targets, tips, now_ms)
     # What was reserved when it was allowed is carried out, and answered the same.

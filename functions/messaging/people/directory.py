@@ -1,46 +1,59 @@
 """Who exists: apps, users, groups. Read by the endpoints, written by the command line.
 
-Items: an app (`entity` = app: `admin_id`, `last_id`, `revoked` user id → ms), a user or a group (`entity` = app # number, `facet` =
-profile, `what`), and a group's members (`facet` = member # user). A group's profile is its head too: `last_seq`, `last_at`, `skip_seq`.
+Items: an app (`entity` = app: `admin_id`, `last_id`, and which generations of its key are good), a user or a group (`entity` = app #
+number, `facet` = profile, `what`), and a group's members (`facet` = member # user). A group's profile is its head too: `last_seq`,
+`last_at`, `skip_seq`. A user's may carry `revoked_at` (ms: older tokens are refused; it only moves forward; `revoked_by` is a nonce)
+and `disabled`.
 Apps, users and groups carry `listing`, the partition of the index that lists them. Of a user who was erased nothing is left but the
 number (`what` = erased, `erased_at`), which nobody else ever gets.
+
+An app of 0.1.0 has no generations, and may have a map of revocations (`revoked`: user id → ms): it is read and never written.
 """
 
 import re
-import time
 import uuid
 from collections.abc import Iterable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Literal
 
 from messaging.base import keys, store
 from messaging.base.errors import ApiError, Code
+from messaging.base.memory import Memory
 from messaging.base.settings import settings
 
-CACHE_S = 30  # how long an app item is taken from memory: a revocation takes effect within a minute
+CACHE_S = 30  # how long an app item is taken from memory: a change of an app's keys takes effect within a minute
 CACHED_APPS = 256
 ATTEMPTS = 100  # ids tried until a free one is found; ids chosen by hand may lie in the way
+REVOKE_ROUNDS = 8  # times that somebody else may revoke the same user in between
 ADMINISTRATOR_ID = 1
-FOR_EVER_MS = 253_402_300_799_000  # the end of the year 9999
 NAMED: dict[str, Literal["user", "group"]] = {"user": "user", "erased": "user", "group": "group"}  # by a number: `what`, of what kind
 FIRST_ID = 1001  # of the users and groups whose number is not chosen by hand
+NEWEST_KEY, OLDEST_KEY = "newest_key", "oldest_key"  # of an app's item: the generation that signs, and the oldest that is still good
+
+_apps: Memory[str, store.Item] = Memory(CACHE_S, CACHED_APPS)
 
 
 def ref(app_id: str, number: int) -> store.Ref:
     return settings().directory_table, {"entity": keys.entity(app_id, number), "facet": keys.PROFILE}
 
 
+def app_ref(app_id: str) -> store.Ref:
+    return settings().directory_table, {"entity": app_id, "facet": keys.PROFILE}
+
+
 def app(app_id: str) -> store.Item:
     """The app's item, at most `CACHE_S` old; ApiError UNKNOWN_APP."""
-    return _app(app_id, int(time.monotonic() // CACHE_S))
-
-
-@lru_cache(CACHED_APPS)
-def _app(app_id: str, epoch: int) -> store.Item:
-    item = store.get((settings().directory_table, {"entity": app_id, "facet": keys.PROFILE}))
-    if not item:
-        raise ApiError(Code.UNKNOWN_APP, f"app_id: app {app_id} does not exist")
+    item = _apps.get(app_id)
+    if item is None:
+        item = store.get(app_ref(app_id))
+        if item is None:
+            raise no_app(app_id)
+        _apps.put(app_id, item)
     return item
+
+
+def no_app(app_id: str) -> ApiError:
+    return ApiError(Code.UNKNOWN_APP, f"app_id: app {app_id} does not exist")
 
 
 def what_is(app_id: str, number: int) -> Literal["user", "group"] | None:
@@ -86,7 +99,8 @@ def create_app(app_id: str, now_ms: int) -> store.Item:
         "created_at": now_ms,
         "admin_id": ADMINISTRATOR_ID,
         "last_id": FIRST_ID - 1,
-        "revoked": {},
+        NEWEST_KEY: 1,
+        OLDEST_KEY: 1,
         "listing": keys.APPS,
         "entity_id": now_ms,
     }
@@ -129,7 +143,7 @@ def _put(item: store.Item) -> bool:
 def _next_id(app_id: str) -> int:
     reply = store.dynamodb().update_item(
         TableName=settings().directory_table,
-        Key=store.pack({"entity": app_id, "facet": keys.PROFILE}),
+        Key=store.pack(app_ref(app_id)[1]),
         UpdateExpression="ADD last_id :one",
         ConditionExpression="attribute_exists(entity)",
         ExpressionAttributeValues=store.pack({":one": 1}),
@@ -159,32 +173,39 @@ def _listed(partition: str) -> list[store.Item]:
     return [store.unpack(item) for page in pages for item in page["Items"]]
 
 
-def revoke(app_id: str, user_id: int, now_ms: int) -> None:
-    """From within a minute on, every token of this user that was issued before now is refused."""
-    require(app_id, user_id, "user", "user")
-    _refuse(app_id, user_id, now_ms)
+def revoked_ms(app: store.Item, profile: store.Item, user_id: int) -> int:
+    """Since when older tokens of this user are refused, ms; 0 where none was ever revoked."""
+    return int(max(profile.get("revoked_at", 0), app.get("revoked", {}).get(str(user_id), 0)))
 
 
-def _refuse(app_id: str, user_id: int, until_ms: int) -> None:
-    store.dynamodb().update_item(
-        TableName=settings().directory_table,
-        Key=store.pack({"entity": app_id, "facet": keys.PROFILE}),
-        UpdateExpression="SET revoked.#user = :until",
-        ExpressionAttributeNames={"#user": str(user_id)},
-        ExpressionAttributeValues=store.pack({":until": until_ms}),
-    )
+def revoke(app_id: str, user_id: int, now_ms: int) -> int:
+    """From within a minute on, every token that this user was given before now is refused; returns since when, ms.
+
+    That is later than every revocation before, whatever the operator's clock says: who has a token from before can tell by that. Repeating
+    it revokes again. ApiError UNKNOWN_USER.
+    """
+    profile, nonce = require(app_id, user_id, "user", "user"), uuid.uuid4().hex
+    for _ in range(REVOKE_ROUNDS):
+        since_ms = max(now_ms, revoked_ms(app(app_id), profile, user_id) + 1)
+        forward = "what = :user AND (attribute_not_exists(revoked_at) OR revoked_at < :revoked_at)"
+        outcome = store.update(ref(app_id, user_id), {"revoked_at": since_ms, "revoked_by": nonce}, forward, {"user": "user"})
+        if outcome.applied or outcome.item.get("revoked_by") == nonce:
+            return since_ms
+        profile = outcome.item
+        if profile.get("what") != "user":
+            raise missing("user", "user", [user_id])
+    raise ApiError(Code.STORE_FAILED, "somebody else keeps revoking this user's tokens, try again")
 
 
 def erase(app_id: str, user_id: int, now_ms: int) -> int:
-    """The user no longer exists, and no token of theirs is ever taken again; returns since when, ms. Repeating it is harmless.
+    """The user no longer exists, and within a minute no token of theirs is taken again; returns since when, ms. Repeating it is harmless.
 
     ApiError UNKNOWN_USER, NO_PERMISSION for the app's administrator.
     """
     if user_id == app(app_id)["admin_id"]:
         raise ApiError(Code.NO_PERMISSION, f"user: {user_id} is the administrator of {app_id}")
     sets = {"what": "erased", "erased_at": now_ms}
-    outcome = store.update(ref(app_id, user_id), sets, "what = :user", {"user": "user"}, remove="title, listing")
+    outcome = store.update(ref(app_id, user_id), sets, "what = :user", {"user": "user"}, remove="title, listing, revoked_at, revoked_by")
     if not outcome.applied and outcome.item.get("what") != "erased":
         raise missing("user", "user", [user_id])
-    _refuse(app_id, user_id, FOR_EVER_MS)
     return int(outcome.item["erased_at"])

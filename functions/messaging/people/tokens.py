@@ -1,11 +1,14 @@
-"""Tokens: who a client is. JWTs signed with keys from one secret, verified inside the function.
+"""Tokens: what a client shows. JWTs signed with the key of the app, verified inside the function.
 
-The secret is a JSON object: `current` names the key that signs new tokens, every other field is a key under its `kid`.
+The stack's secret is a JSON object: `current` names the key that signs new tokens, every other field is a key under its kid. An app's key
+is derived from the stack's, the app and a generation that the app's item keeps, and so nowhere stored: whoever has it can sign for this
+app alone. Its kid is `kid of the stack's key.generation`. Apps of 0.1.0 also take what the stack's own keys have signed.
 """
 
-import time
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+import hmac
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 import jwt
@@ -15,9 +18,11 @@ from pydantic import ValidationError
 
 from messaging.base import store
 from messaging.base.errors import ApiError, Code
+from messaging.base.memory import Memory
 from messaging.base.settings import settings
 from messaging.base.telemetry import logger
 from messaging.base.wire import json_object
+from messaging.people import directory
 from messaging.people.models import Claims
 
 if TYPE_CHECKING:
@@ -25,10 +30,32 @@ if TYPE_CHECKING:
 
 ALGORITHM = "HS256"  # a constant: what a token says of its algorithm is not asked
 CURRENT = "current"
+OF_AN_APP = re.compile(r"(.+)\.(0|[1-9][0-9]{0,8})", re.DOTALL)  # a kid: the stack's key, the generation
 CACHE_S = 45  # how long the keys are taken from memory: a rotation takes effect within a minute
-REFRESH_S = 5  # an unknown `kid` has the keys fetched afresh, at most this often
+REFRESH_S = 5  # an unknown `kid` has the keys fetched afresh, and a failure to fetch them is asked about again, at most this often
 MAX_BYTES = 4096  # ours have some 300
 LEEWAY_S = 5  # how far the clock of whoever signs may be ahead
+DAY_S = 86400
+
+
+class Ring(NamedTuple):
+    """The secret's content; `current` is the kid of the key that signs."""
+
+    current: str
+    keys: dict[str, str]
+
+
+class Key(NamedTuple):
+    """What a token is signed with; `of_stack`: by the stack's own key, as in 0.1.0."""
+
+    kid: str
+    value: str
+    of_stack: bool = False
+
+
+_ring: Memory[str, Ring] = Memory(CACHE_S, 1)
+_refreshed: Memory[str, bool] = Memory(REFRESH_S, 1)
+_failed: Memory[str, bool] = Memory(REFRESH_S, 1)
 
 
 @cache
@@ -39,71 +66,125 @@ def _secrets() -> "SecretsManagerClient":
 store.at_start(_secrets)
 
 
-def keyring(afresh: bool = False) -> dict[str, str]:
-    """The secret's content, at most `CACHE_S` old; ApiError STORE_FAILED where it cannot be had: no keys, no entry."""
-    if afresh:
-        _keyring.cache_clear()
-    return _keyring(int(time.monotonic() // CACHE_S))
+def keyring() -> Ring:
+    """The keys, at most `CACHE_S` old; ApiError STORE_FAILED where they cannot be had: no keys, no entry."""
+    return _ring.get(settings().token_secret) or _fetched()
 
 
-@lru_cache(1)
-def _keyring(period: int) -> dict[str, str]:
+def _fetched() -> Ring:
+    """The keys as they are now. What is in memory is replaced by keys that were read, and by nothing else."""
+    secret = settings().token_secret
+    if _failed.get(secret):
+        raise _out_of_reach()
     try:
-        return json_object(_secrets().get_secret_value(SecretId=settings().token_secret)["SecretString"])
+        content = json_object(_secrets().get_secret_value(SecretId=secret)["SecretString"])
     except (BotoCoreError, ClientError, KeyError, ValueError) as error:
         logger.exception("the signing keys cannot be read")
-        raise ApiError(Code.STORE_FAILED, "the signing keys cannot be read, try again") from error
+        _failed.put(secret, True)
+        raise _out_of_reach() from error
+    keys = {kid: value for kid, value in content.items() if kid != CURRENT and isinstance(value, str) and value}
+    ring = Ring(str(content.get(CURRENT)), keys)
+    _ring.put(secret, ring)
+    return ring
 
 
-@lru_cache(1)
-def _refreshed(period: int) -> dict[str, str]:
-    return keyring(afresh=True)
+def _out_of_reach() -> ApiError:
+    return ApiError(Code.STORE_FAILED, "the signing keys cannot be read, try again")
 
 
-def _key(kid: object) -> str | None:
-    if not isinstance(kid, str) or kid == CURRENT:
+def _stack_key(kid: str) -> str | None:
+    """One of the stack's keys. For one that is not known yet they are fetched afresh; that cannot hurt who has another."""
+    secret, ring = settings().token_secret, keyring()
+    if kid not in ring.keys and not _refreshed.get(secret):
+        ring = _fetched()
+        _refreshed.put(secret, True)
+    return ring.keys.get(kid)
+
+
+def _key(kid: object, app: store.Item) -> Key | None:
+    """The key that this kid names for this app; None for one that is unknown, retired, or not this app's."""
+    if not isinstance(kid, str):
         return None
-    return keyring().get(kid) or _refreshed(int(time.monotonic() // REFRESH_S)).get(kid)
+    derived = None if kid in keyring().keys else OF_AN_APP.fullmatch(kid)
+    value = _stack_key(derived[1] if derived else kid)
+    if value is None:
+        return None
+    if not derived:
+        return Key(kid, value, of_stack=True) if directory.OLDEST_KEY not in app else None
+    generation = int(derived[2])
+    return _derived(derived[1], value, app, generation) if generation >= app.get(directory.OLDEST_KEY, 0) else None
 
 
-def sign(claims: Claims) -> str:
-    """A token that says this, signed with the current key."""
-    keys = keyring(afresh=True)
-    kid = keys[CURRENT]
-    return jwt.encode(claims.model_dump(exclude_defaults=True), keys[kid], ALGORITHM, {"kid": kid})
+def _derived(kid: str, stack_key: str, app: store.Item, generation: int) -> Key:
+    """An app that is made again under its old name is another one, by its nonce."""
+    meaning = f"{app['entity']}#{generation}#{app['nonce']}"
+    return Key(f"{kid}.{generation}", hmac.digest(stack_key.encode(), meaning.encode(), "sha256").hex())
+
+
+def signing_key(app: store.Item) -> Key:
+    """The key with which tokens of this app are signed now."""
+    kid, keys = _fetched()
+    if kid not in keys:
+        raise ApiError(Code.STORE_FAILED, f"the secret's `{CURRENT}` names no key of it")
+    return _derived(kid, keys[kid], app, app.get(directory.NEWEST_KEY, 0))
+
+
+def sign(claims: Claims, app: store.Item) -> str:
+    """A token that says this, signed with the app's current key."""
+    key = signing_key(app)
+    return jwt.encode(claims.model_dump(exclude_defaults=True), key.value, ALGORITHM, {"kid": key.kid})
 
 
 def issue(app_id: str, user_id: int, role: int, lives_s: float, now_ms: int) -> str:
-    """A token for this user from now on. `iat` has milliseconds, so that one issued right after a revocation is good."""
-    now = now_ms / 1000
-    return sign(Claims(app=app_id, sub=str(user_id), role=role, iat=now, exp=now + lives_s))
+    """A token for this user from now on, good also where it is made in the millisecond of a revocation.
 
-
-def verify(token: str, app_id: str, revoked: dict[str, int], now_ms: int) -> Claims:
-    """The claims of a token for this app; ApiError TOKEN_EXPIRED for one that ran out or was revoked, TOKEN_INVALID for any other.
-
-    `revoked`: user id → since when older tokens are refused, ms. A token counts as revoked when it was issued before.
+    ApiError UNKNOWN_APP, UNKNOWN_USER; BAD_PARAMETER where it would live too long.
     """
-    claims = _claims(token)
-    if claims is None or claims.app != app_id or max(claims.iat, claims.nbf) > now_ms / 1000 + LEEWAY_S:
+    app, profile = store.get_many([directory.app_ref(app_id), directory.ref(app_id, user_id)])
+    if app is None:
+        raise directory.no_app(app_id)
+    if profile is None or profile["what"] != "user":
+        raise directory.missing("user", "user", [user_id])
+    longest_s = settings().token_max_days * DAY_S
+    if lives_s > longest_s:
+        raise ApiError(Code.BAD_PARAMETER, f"expires_in: a token lives for {longest_s} seconds at most (token_max_days)")
+    now, rev = now_ms / 1000, directory.revoked_ms(app, profile, user_id)
+    return sign(Claims(app=app_id, sub=str(user_id), role=role, iat=now, exp=now + lives_s, rev=rev), app)
+
+
+def verify(token: str, app: store.Item, now_ms: int, known: dict[str, Any]) -> Claims:
+    """The claims of a token for this app, as far as the token itself tells; whether its user may come in, `standing` says.
+
+    ApiError TOKEN_EXPIRED for one that ran out, TOKEN_INVALID for any other that is not good. `known` is told what is certain, also of a
+    token that is refused: `kid` and `claims`.
+    """
+    claims = _claims(token, app, known)
+    if (
+        claims is None
+        or claims.app != app["entity"]
+        or max(claims.iat, claims.nbf) > now_ms / 1000 + LEEWAY_S
+        or claims.exp > claims.iat + settings().token_max_days * DAY_S
+    ):
         raise ApiError(Code.TOKEN_INVALID, "access-token: invalid for this app")
+    known["claims"] = claims
     if claims.exp * 1000 <= now_ms:
         raise ApiError(Code.TOKEN_EXPIRED, "access-token: expired, log in again")
-    if claims.iat * 1000 < revoked.get(claims.sub, 0):
-        raise ApiError(Code.TOKEN_EXPIRED, "access-token: revoked, log in again")
     return claims
 
 
-def _claims(token: str) -> Claims | None:
+def _claims(token: str, app: store.Item, known: dict[str, Any]) -> Claims | None:
     """What a well-signed token says, whatever it says; None for any other."""
     try:
         if len(token) > MAX_BYTES:
             return None
         header = json_object(base64url_decode(token.partition(".")[0]).decode())  # PyJWT's own way takes the whole token apart twice
-        key = _key(header.get("kid"))
+        key = _key(header.get("kid"), app)
         if key is None:
             return None
-        signed = jwt.api_jws.decode_complete(token, key, [ALGORITHM])
-        return Claims.model_validate(json_object(signed["payload"].decode()))
+        known["kid"] = key.kid
+        signed = jwt.api_jws.decode_complete(token, key.value, [ALGORITHM])
+        claims = Claims.model_validate(json_object(signed["payload"].decode()))
     except (jwt.InvalidTokenError, ValidationError, ValueError, OverflowError):
         return None
+    # The stack's keys are no app's own: of an app that was made again, they may have signed for the one before.
+    return None if key.of_stack and claims.iat < app["created_at"] // 1000 else claims
