@@ -20,7 +20,7 @@ import boto3
 from botocore.client import BaseClient
 
 from infra.settings import ROOT
-from messaging.base import settings, store
+from messaging.base import clock, settings, store
 from messaging.conversations import membership, queue
 from messaging.people import directory, tokens
 from messaging.people.models import ADMIN, USER, Claims
@@ -283,6 +283,7 @@ def _now() -> int:
 def create() -> World:
     """Makes the tables, the queue and the secret in the AWS that boto3 finds, and points the functions at them."""
     world = World()
+    store.dynamodb().meta.events.unregister("after-call", clock.end)  # moto's `Date` does not follow a clock that a test moves
     for id, resource in resources("local", "AWS::DynamoDB::GlobalTable").items():
         properties = resource["Properties"]
         name = next(name for name in TABLES if id.startswith(f"Tables{name}"))
@@ -311,6 +312,7 @@ def cold() -> None:
     """The next invocation finds a new container, as far as what it remembers goes."""
     for cached in (directory._app, tokens._keyring, tokens._refreshed):
         cached.cache_clear()
+    clock.forget()
 
 
 def forget_caches() -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
-from messaging.base import store
+from messaging.base import clock, store
 from messaging.base.errors import ApiError, Code
 from messaging.base.telemetry import logger
 from messaging.base.wire import AppId, Id, Wire, json_object
@@ -73,11 +73,10 @@ def endpoint(
         @wraps(run)
         def handler(event: Event, context: Any) -> Reply:
             started = time.perf_counter()
-            now_ms = time.time_ns() // 1_000_000
             http = isinstance(event, dict) and "routeKey" in event
             status, app_id = 200, None
             try:
-                caller = _http_caller(event, now_ms) if http else _direct_caller(event)
+                caller = _http_caller(event) if http else _direct_caller(event)
                 app_id = caller.app_id
                 if admin_only and not caller.is_admin:
                     raise ApiError(Code.NO_PERMISSION, "access-token: an admin token is needed")
@@ -87,7 +86,7 @@ def endpoint(
                     directory.require(caller.app_id, caller.user_id, "user", "user_id")
                 if caller.group_id is not None:
                     directory.require(caller.app_id, caller.group_id, "group", "group_id")
-                reply = {"code": Code.OK, "data": None, "message": None, **run(caller, request, now_ms)}
+                reply = {"code": Code.OK, "data": None, "message": None, **run(caller, request, clock.now_ms())}
             except Exception as error:
                 refusal = _refusal(error, context)
                 status = refusal.status
@@ -144,7 +143,7 @@ def _direct_fields(event: Event, part: str) -> Mapping[str, object]:
     return dict(fields)
 
 
-def _http_caller(event: Event, now_ms: int) -> Caller:
+def _http_caller(event: Event) -> Caller:
     """Who calls, in this order: the app, whether it exists, the token, then for whom and with whose rights it acts."""
     headers = _headers(event)
     app_id = _validated(AppHeader, headers).app_id
@@ -152,7 +151,7 @@ def _http_caller(event: Event, now_ms: int) -> Caller:
     token = headers.get("access-token")
     if not token:
         raise ApiError(Code.TOKEN_MISSING, "access-token: missing")
-    claims = tokens.verify(token, app_id, app.get("revoked", {}), now_ms)
+    claims = tokens.verify(token, app_id, app.get("revoked", {}), clock.now_ms())
     own, is_admin = int(claims.sub), claims.role == ADMIN
     acting = _validated(ActingHeaders, headers)
     if not is_admin and acting.group_id is not None:

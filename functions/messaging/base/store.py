@@ -13,6 +13,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
+from messaging.base import clock
 from messaging.base.errors import ApiError, Code
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def at_start(make_client: Callable[[], object]) -> None:
 
 @cache
 def dynamodb() -> "DynamoDBClient":
-    return boto3.client("dynamodb", config=CONFIG)
+    client = boto3.client("dynamodb", config=CONFIG)
+    clock.watch(client.meta.events)
+    return client
 
 
 at_start(dynamodb)
