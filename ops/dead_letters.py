@@ -5,7 +5,6 @@ which is a day, and from the log after that.
 """
 
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache, partial

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from messaging.base import keys, store
+from messaging.base import keys, store, wire
 from messaging.base.keys import Conversation
 from messaging.base.settings import settings
 from messaging.conversations import inbox, log, membership, rules
@@ -44,7 +44,7 @@ def export(app_id: str, user: int, found: list[tuple[Conversation, inbox.Row]], 
         yield {"record": "revocation", "tokens_issued_before": revoked}
     for request in requests(app_id, user):
         _, _, operation, transaction_id = request["dedup_key"].split("#")
-        told = {"operation": operation, "transaction_id": int(transaction_id), "targets": request["slots"]}
+        told = {"operation": operation, "transaction_id": wire.transaction_id(transaction_id), "targets": request["slots"]}
         yield {"record": "request", **told, "expires_at": request[keys.EXPIRES_AT] * 1000}
     for conversation, row in found:
         number = conversation.number_for(user)

@@ -21,7 +21,7 @@ from botocore.client import BaseClient
 
 from infra.settings import ROOT
 from messaging.base import clock, settings, store
-from messaging.conversations import membership, queue
+from messaging.conversations import limits, membership, queue
 from messaging.people import directory, tokens
 from messaging.people.models import ADMIN, USER, Claims
 from tests.synthesized import resources
@@ -313,6 +313,7 @@ def cold() -> None:
     for cached in (directory._app, tokens._keyring, tokens._refreshed):
         cached.cache_clear()
     clock.forget()
+    limits.forget()
 
 
 def forget_caches() -> None:
