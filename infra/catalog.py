@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+KEPT_DEAD_DAYS = 14  # of dead letters, SQS maximum
+STREAM_MAX_AGE_H = 12  # half of what a stream keeps: time to redrive
 TIMEOUT_S = 28  # of every function: API Gateway gives up after 29 s, and a worker's batch takes a second or two
 
 TableName = Literal["messages", "inbox", "dedup", "directory"]
@@ -30,9 +32,14 @@ class Function:
 
 
 POSTING: Grants = {
-    "messages": ("Query", "PutItem"),
+    "messages": ("Query", "BatchGetItem", "PutItem"),
     "inbox": ("BatchGetItem",),
-    "dedup": ("BatchGetItem", "PutItem", "UpdateItem"),  # as in 0.1.0: while a stack is updated, its code runs on this
+    "dedup": (
+        "BatchGetItem",
+        "PutItem",
+        "UpdateItem",
+        "DeleteItem",
+    ),  # more than as in 0.1.0: while a stack is updated, its code runs on this
     "directory": ("GetItem", "BatchGetItem"),
 }
 MARKING: Grants = {"messages": ("Query",), "inbox": ("GetItem", "UpdateItem"), "directory": ("GetItem",)}
@@ -59,4 +66,7 @@ FUNCTIONS = (
 )
 
 # Only where messages expire: the newest number is then what the watermarks say.
-WITH_RETENTION: dict[str, Grants] = {name: {"inbox": ("BatchGetItem",), "directory": ("BatchGetItem",)} for name in ("forget", "ack")}
+WITH_RETENTION: dict[str, Grants] = {
+    **{name: {"inbox": ("BatchGetItem",), "directory": ("BatchGetItem",)} for name in ("forget", "ack")},
+    **{name: {"directory": ("Query",)} for name in ("send", "notify")},  # the members of a group, whose marks are asked then
+}

@@ -86,6 +86,9 @@ class Functions(Construct):
             "CONVERSATION_RATE_PER_SECOND": str(settings.conversation_rate_per_second),
             "CONVERSATION_BURST_MESSAGES": str(settings.conversation_burst_messages),
             "MESSAGE_LIMIT_BYTES": str(settings.message_limit_bytes),
+            "REQUEST_LIMIT_BYTES": str(settings.request_limit_bytes),
+            "USER_RATE_PER_SECOND": str(settings.user_rate_per_second),
+            "USER_BURST": str(settings.user_burst),
             "PARTIAL_BATCHES": str(settings.partial_batches).lower(),
         }
         for table, actions in grants.items():

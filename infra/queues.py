@@ -4,12 +4,12 @@ from aws_cdk import Duration
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.catalog import TIMEOUT_S
+from infra.catalog import KEPT_DEAD_DAYS, TIMEOUT_S
 
 RECEIVES = 5  # attempts at a job before it is set aside
 VISIBILITY_S = 6 * TIMEOUT_S  # AWS: at least six times the function's timeout, or a slow job is handed out twice
 KEPT = Duration.days(4)
-KEPT_DEAD = Duration.days(14)  # SQS maximum, counted from when a job was first queued: ten days are left to notice and redrive
+KEPT_DEAD = Duration.days(KEPT_DEAD_DAYS)  # counted from when a job was first queued: ten days are left to notice and redrive
 
 
 class Queues(Construct):

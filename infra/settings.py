@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from infra.catalog import FUNCTIONS
+from infra.catalog import FUNCTIONS, KEPT_DEAD_DAYS, STREAM_MAX_AGE_H
 
 ROOT = Path(__file__).parent.parent
 CDK_JSON = ROOT / "cdk.json"
@@ -26,6 +26,7 @@ HOST = r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}"
 POLICY_NAME = r"[A-Za-z0-9+=,.@_-]{1,128}"
 ORIGIN = r"https?://[A-Za-z0-9.-]+(:[0-9]+)?"
 EMAIL = r"[^@\s]+@[^@\s]+\.[^@\s]+"
+UNDELIVERED_S = KEPT_DEAD_DAYS * 86_400 + STREAM_MAX_AGE_H * 3600  # how long a message may wait for its delivery to be redriven
 MAX_MESSAGE_BYTES = 256 * 1024  # an item takes 400 KB, AWS limit; the rest of it is keys and numbers
 
 
@@ -78,9 +79,16 @@ class Settings(BaseModel):
     retention_days: Annotated[int, Field(ge=0, le=36500)]  # 0: messages are kept for ever
     message_limit_bytes: Annotated[int, Field(ge=1, le=MAX_MESSAGE_BYTES)]
     token_max_days: Annotated[int, Field(ge=1, le=36500)]  # from a token's `iat` to its `exp`; what is longer is refused
+    request_limit_bytes: Annotated[int, Field(ge=1, le=500 * MAX_MESSAGE_BYTES)]  # of text, times the targets it goes to
     push_limit_members: Annotated[int, Field(ge=0, le=10_000)]
-    conversation_rate_per_second: Annotated[int, Field(ge=0, le=1000)]  # messages into one conversation, lost races included; 0: no limit
-    conversation_burst_messages: Annotated[int, Field(ge=0, le=10_000)]  # that may come at once beyond that rate
+    # Small messages into one conversation, lost races included; a large one counts as its write units of the 1,000 that a partition
+    # takes in a second. 0: no limit.
+    conversation_rate_per_second: Annotated[int, Field(ge=0, le=1000)]
+    conversation_burst_messages: Annotated[
+        int, Field(ge=0, le=10_000)
+    ]  # that one sender may send at once beyond that rate; all: twice as many
+    user_rate_per_second: Annotated[int, Field(ge=0, le=10_000)]  # units (a target and started 4 KiB) of one user; 0: no limit
+    user_burst: Annotated[int, Field(ge=1, le=1_000_000)]  # units that may come at once beyond that rate
     throttle_rate_per_second: Rate  # of each route that is not named in throttle_routes
     throttle_burst_requests: Burst
     throttle_routes: dict[str, Throttle]  # "GET /message/unread" → its own limits
@@ -113,6 +121,11 @@ class Settings(BaseModel):
             raise ValueError(f"log_retention_days must be one of {', '.join(map(str, LOG_RETENTION_DAYS))}")
         if 0 < self.retention_days * 24 < self.dedup_window_hours:
             raise ValueError("retention_days must not be shorter than dedup_window_hours")
+        if 0 < self.retention_days * 86_400 <= UNDELIVERED_S:
+            days = UNDELIVERED_S / 86_400
+            raise ValueError(f"retention_days must be 0 or more than {days:g}: until then a dead letter may still deliver the message")
+        if self.request_limit_bytes < self.message_limit_bytes:
+            raise ValueError("request_limit_bytes must not be less than message_limit_bytes: no message of that size could be sent")
         if unknown := sorted(set(self.throttle_routes) - set(ROUTES)):
             raise ValueError(f"throttle_routes: no route {unknown[0]!r}, there are {', '.join(ROUTES)}")
         if self.kms not in ("aws", "own") and not re.fullmatch(KMS_KEY, self.kms):

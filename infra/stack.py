@@ -11,6 +11,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra.api import Api
+from infra.catalog import STREAM_MAX_AGE_H
 from infra.encryption import encrypt, key_of, may_use
 from infra.functions import Functions
 from infra.monitoring import Monitoring
@@ -20,7 +21,6 @@ from infra.tables import Tables
 
 STREAM_BATCH = 100  # records per delivery
 STREAM_RETRIES = 100  # outlives a store that is out for a while; then a record that cannot be delivered stops holding up its shard
-STREAM_MAX_AGE_H = 12  # half of what a stream keeps: time to redrive
 QUEUE_BATCH = 10  # jobs per fan-out; more would need a waiting time
 # Changing how the secret is generated makes CloudFormation generate it anew: every token, and every key added since, would be lost.
 FIRST_KEY = "k1"  # `kid` of the key that the stack is born with

@@ -5,7 +5,6 @@ which is a day, and from the log after that.
 """
 
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -15,7 +14,7 @@ import boto3
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from messaging.base import keys, store
+from messaging.base import clock, keys, store
 from messaging.base.settings import settings
 from messaging.conversations.models import FanoutJob, Message
 from messaging.conversations.rules import PARTS
@@ -123,7 +122,7 @@ def look(queue: str, most: int, progress: Progress = lambda done: None) -> list[
 
 def redrive_jobs(dead: str, queue: str, most: int, progress: Progress) -> Done:
     """Moves fan-out jobs back to their queue. Sent first, then deleted: a crash in between doubles a job, and that changes nothing."""
-    redriven, left, started_ms = 0, [], time.time_ns() // 1_000_000
+    redriven, left, started_ms = 0, [], clock.now_ms()
     kept: list[Letter] = []
     for letters in _take(dead):
         entries: Any = []

@@ -5,7 +5,6 @@ Each check tells what it found; what is red names the section of docs/operations
 
 import io
 import json
-import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -21,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.catalog import FUNCTIONS
 from infra.package import FUNCTIONS as SOURCES
 from infra.package import LAMBDA_PYTHON
-from messaging.base import keys, store
+from messaging.base import clock, keys, store
 from messaging.base.errors import ApiError
 from ops import dead_letters, keyring
 from ops.round_trip import round_trip, sweep
@@ -202,7 +201,7 @@ def _keys(patient: Patient) -> Iterator[Finding]:
     if not signing.since_ms:
         yield Finding("ok", f"{signing.kid} signs, the key that the stack was made with; {len(found)} in all")
         return
-    days = (time.time() * 1000 - signing.since_ms) / keyring.DAY_MS
+    days = (clock.now_ms() - signing.since_ms) / keyring.DAY_MS
     state: State = "note" if days > KEY_DAYS else "ok"
     yield Finding(state, f"{signing.kid} has signed for {days:.0f} days; {len(found)} keys in all", Section.KEYS)
 

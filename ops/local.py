@@ -24,6 +24,7 @@ from infra import prices
 from infra import settings as stage_settings
 from infra.catalog import FUNCTIONS
 from infra.settings import ROOT
+from messaging.base import clock
 from messaging.base.errors import ApiError
 from messaging.conversations import membership
 from messaging.people import directory, tokens
@@ -309,23 +310,23 @@ def _as_if_by_tls(request: Any, **_: object) -> None:
 
 def _demo(app_id: str, names: tuple[str, ...]) -> dict[str, Any]:
     """The demo app as it is, or made anew."""
-    now_ms = time.time_ns() // 1_000_000
     try:
         admin_id = directory.app(app_id)["admin_id"]
     except ApiError:
-        admin_id = directory.create_app(app_id, now_ms)["admin_id"]
+        admin_id = directory.create_app(app_id, clock.now_ms())["admin_id"]
     users = {user["title"]: user["entity_id"] for user in directory.listed(app_id, "user")}
     for name in names:
         if name not in users:
-            users[name] = directory.create(app_id, "user", now_ms, title=name)["entity_id"]
+            users[name] = directory.create(app_id, "user", clock.now_ms(), title=name)["entity_id"]
     members = [users[name] for name in names[:3]]
     found = [group["entity_id"] for group in directory.listed(app_id, "group")]
-    group_id = found[0] if found else membership.create(app_id, members[0], members, False, now_ms, None, lambda done: None)
+    group_id = found[0] if found else membership.create(app_id, members[0], members, False, clock.now_ms(), None, lambda done: None)
     return {
         "app_id": app_id,
-        "admin_token": tokens.issue(app_id, admin_id, ADMIN, TOKEN_S, now_ms),
+        "admin_token": tokens.issue(app_id, admin_id, ADMIN, TOKEN_S, clock.now_ms()),
         "users": [
-            {"user_id": users[name], "name": name, "token": tokens.issue(app_id, users[name], USER, TOKEN_S, now_ms)} for name in names
+            {"user_id": users[name], "name": name, "token": tokens.issue(app_id, users[name], USER, TOKEN_S, clock.now_ms())}
+            for name in names
         ],
         "groups": [{"group_id": group_id, "owner_id": members[0], "member_ids": directory.members(app_id, group_id)}],
     }

@@ -81,7 +81,9 @@ with different values are refused.
 # What the first line of an endpoint's module leaves open.
 DETAILS = {
     "send": "All targets are checked before anything is written: one that may not be written to means that nothing was sent. Repeating "
-    "a request with the same `transaction_id` within 24 hours sends nothing twice and gets the first reply again.",
+    "a request with the same `transaction_id` within 24 hours sends nothing twice and gets the first reply again; who may no longer send "
+    "is refused, unless it was sent. A request carries at most 2 MiB over all its targets. 50004 of several targets without a "
+    "`transaction_id` names those it was sent to.",
     "notify": "Needs an admin token. The message is marked `is_system`. Without `from_user_id` a user finds it in conversation 0, with it "
     "in the conversation with that user; a group always in its own conversation.",
     "history": "Pass `next_msg_id` as `msg_id_start` until `is_last` is true. A page may hold fewer messages than `limit` asks for. A "
@@ -109,7 +111,8 @@ FIELDS: dict[str, dict[str, str]] = {
         "config": "Usually JSON. Comes back byte for byte.",
         "ext": "Usually JSON. Comes back byte for byte.",
         "from_user_id": "The sender; 0: not set. An administrator may name any user, a user only itself.",
-        "transaction_id": "Makes the request idempotent, per sender and operation; 0 or absent: it is not.",
+        "transaction_id": "Makes the request idempotent, per sender and operation; 0 or absent: it is not. A string of digits is the "
+        "integer that it spells. It is never returned.",
     },
     "HistoryQuery": {
         "opposite_id": NUMBER,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from messaging.base import keys, store
+from messaging.base import keys, store, wire
 from messaging.base.errors import ApiError, Code
 from messaging.base.keys import Conversation
 from messaging.base.settings import settings
@@ -65,7 +65,7 @@ def export(app_id: str, user: int, asked: Iterable[store.Item], found: Sequence[
         yield {"record": "revocation", "tokens_issued_before": revoked}
     for request in asked:
         _, _, operation, transaction_id = request["dedup_key"].split("#")
-        told = {"operation": operation, "transaction_id": int(transaction_id), "targets": request["slots"]}
+        told = {"operation": operation, "transaction_id": wire.transaction_id(transaction_id), "targets": request["slots"]}
         yield {"record": "request", **told, "expires_at": request[keys.EXPIRES_AT] * 1000}
     for conversation, row in found:
         number = conversation.number_for(user)

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from messaging.base import keys, store
+from messaging.base import clock, keys, store
 from messaging.base.settings import settings
 from messaging.conversations import dedup, inbox
 from messaging.people import directory, tokens
@@ -30,8 +30,8 @@ def round_trip(call: Call, wait_s: float) -> tuple[str, float | None]:
     app_id = f"doctor-{uuid.uuid4().hex[:12]}"
     arrived = None
     try:
-        directory.create_app(app_id, _now())
-        sender, recipient = (directory.create(app_id, "user", _now(), number, title="doctor")["entity_id"] for number in USERS)
+        directory.create_app(app_id, clock.now_ms())
+        sender, recipient = (directory.create(app_id, "user", clock.now_ms(), number, title="doctor")["entity_id"] for number in USERS)
         headers = {user: _headers(app_id, user) for user in (sender, recipient)}
         body = {"type": 1, "targets": [recipient], "content_type": 0, "content": "round trip", "transaction_id": TRANSACTION}
         reply = call("/message/send", headers[sender], body)
@@ -53,7 +53,7 @@ def round_trip(call: Call, wait_s: float) -> tuple[str, float | None]:
 
 def sweep() -> int:
     """Removes what earlier round trips could not; how many."""
-    found = [app["entity"] for app in directory.listed(None, "app") if _now() - app["created_at"] > ABANDONED_MS]
+    found = [app["entity"] for app in directory.listed(None, "app") if clock.now_ms() - app["created_at"] > ABANDONED_MS]
     left = [app_id for app_id in found if APP.fullmatch(app_id)]
     for app_id in left:
         remove(app_id)
@@ -73,9 +73,5 @@ def remove(app_id: str) -> None:
 
 
 def _headers(app_id: str, user_id: int) -> dict[str, str]:
-    token = tokens.issue(app_id, user_id, USER, TOKEN_S, _now())
+    token = tokens.issue(app_id, user_id, USER, TOKEN_S, clock.now_ms())
     return {"app_id": app_id, "access-token": token, "content-type": "application/json"}
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -9,7 +9,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.settings import ROOT
-from messaging.base import settings
+from messaging.base import clock, settings
 from ops.console import fail
 
 REGION = "us-east-1"  # of the local AWS
@@ -88,7 +88,9 @@ def exists(stack: str) -> bool:
 
 def read_outputs(stack: str) -> dict[str, str]:
     try:
-        found = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+        client = boto3.client("cloudformation")
+        clock.watch(client.meta.events)  # a laptop's clock may be off, too
+        found = client.describe_stacks(StackName=stack)["Stacks"][0]
     except (BotoCoreError, ClientError) as error:
         hint = "is the local AWS running? `make up` starts it" if "AWS_ENDPOINT_URL" in os.environ else "check --stack and your AWS profile"
         fail(f"cannot read stack {stack}: {error} ({hint})")

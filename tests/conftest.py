@@ -17,7 +17,19 @@ ENVIRONMENT = {
     "AWS_REGION": "us-east-1",
     "POWERTOOLS_SERVICE_NAME": "parley",
 }
-OURS = ("_TABLE", "_URL", "TOKEN_SECRET", "_SECONDS", "_BYTES", "_MEMBERS", "_DAYS", "_PER_SECOND", "_MESSAGES", "PARTIAL_BATCHES")
+OURS = (
+    "_TABLE",
+    "_URL",
+    "TOKEN_SECRET",
+    "_SECONDS",
+    "_BYTES",
+    "_MEMBERS",
+    "_DAYS",
+    "_PER_SECOND",
+    "_MESSAGES",
+    "_BURST",
+    "PARTIAL_BATCHES",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -104,7 +104,7 @@ class FastAws:
             if len(set(places)) < len(places):
                 raise invalid("Provided list of item keys contains duplicates")
             source = self.tables if wanted.get("ConsistentRead") else tables
-            responses[table] = [source[table][place] for place in places if place in source[table]]
+            responses[table] = [_projected(source[table][place], wanted) for place in places if place in source[table]]
         if not 0 < sum(len(wanted["Keys"]) for wanted in request["RequestItems"].values()) <= GET_KEYS:
             raise invalid("Too many items requested for the BatchGetItem call")
         return {"Responses": responses, "UnprocessedKeys": {}}
@@ -133,8 +133,7 @@ class FastAws:
             page = [item for item in page if _condition(request["FilterExpression"])(item, names, values)]
         reply["Count"] = len(page)
         if request.get("Select") != "COUNT":
-            wanted = request["ProjectionExpression"].split(", ") if "ProjectionExpression" in request else None
-            reply["Items"] = [{name: item[name] for name in wanted if name in item} if wanted else item for item in page]
+            reply["Items"] = [_projected(item, request) for item in page]
         return reply
 
     def _Scan(self, request: dict[str, Any], tables: dict[str, Table]) -> Any:
@@ -203,6 +202,12 @@ def invalid(message: str) -> ClientError:
 def refused(item: Item | None) -> Exception:
     answer: Any = {"Error": {"Code": "ConditionalCheckFailedException", "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": 400}}
     return store.dynamodb().exceptions.ConditionalCheckFailedException(answer | ({"Item": item} if item else {}), "")
+
+
+def _projected(item: Item, request: dict[str, Any]) -> Item:
+    if "ProjectionExpression" not in request:
+        return item
+    return {name: item[name] for name in request["ProjectionExpression"].split(", ") if name in item}
 
 
 def plain(value: Value) -> Any:
@@ -318,7 +323,7 @@ def _at(item: Item, path: str, names: dict[str, str]) -> Value | None:
 
 
 def _updated(item: Item, expression: str, names: dict[str, str], values: dict[str, Value]) -> Item:
-    """The item after `SET a = :a, m.#k = :v REMOVE b` or `ADD n :one`."""
+    """The item after `SET a = :a, m.#k = :v, n = n + :more REMOVE b` or `ADD n :one`."""
     for clause, body in _clauses(expression):
         for part in body.split(","):
             path, _, operand = part.strip().partition(" = " if clause == "SET" else " ")
@@ -329,8 +334,18 @@ def _updated(item: Item, expression: str, names: dict[str, str], values: dict[st
                 held = plain(item.get(steps[0], {"N": "0"}))
                 item = {**item, steps[0]: {"N": str(held + plain(values[operand]))}}
             else:
-                item = _set(item, steps, values[operand])
+                item = _set(item, steps, _operand(item, operand, values))
     return item
+
+
+def _operand(item: Item, text: str, values: dict[str, Value]) -> Value:
+    """`:value`, or `attribute + :value`."""
+    attribute, _, added = text.rpartition(" + ")
+    if not attribute:
+        return values[text]
+    if attribute not in item:
+        raise invalid("The provided expression refers to an attribute that does not exist in the item")
+    return {"N": str(plain(item[attribute]) + plain(values[added]))}
 
 
 def _clauses(expression: str) -> Iterator[tuple[str, str]]:

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from email.utils import formatdate
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pytest
 
-from messaging.base import settings, store
+from messaging.base import clock, settings, store
 from messaging.base.telemetry import logger
 from messaging.conversations import rules
 from messaging.conversations.rules import Marks
@@ -54,6 +55,7 @@ class FastWorld(World):
         super().__init__()
         self.aws = FastAws(self.keys)
         self.now_ms, self.frozen_ms = START_MS, 0
+        self.skew_ms = 0  # how far the containers' clocks are ahead of AWS's
         self.injector: Interceptor | None = None
         self.backwards = False  # independent calls are made in the reverse order
         self.caught: list[str] = []  # what the functions logged as an exception
@@ -98,6 +100,15 @@ class FastWorld(World):
                 self.broken.append(f"marks moved after leaving: {before} → {after}")
 
     def _answer(self, operation: str, request: dict[str, Any], perform: object) -> Any:
+        if not self.skew_ms:
+            return self._reply(operation, request)
+        began = self.now_ms + self.skew_ms
+        try:
+            return self._reply(operation, request)
+        finally:
+            clock.compare(began, formatdate(self.now_ms // 1000, usegmt=True), self.now_ms + self.skew_ms)
+
+    def _reply(self, operation: str, request: dict[str, Any]) -> Any:
         if self.injector is None:
             return self.aws.perform(operation, request)
         return self.injector(operation, request, lambda stale=False, **changed: self.aws.perform(operation, request | changed, stale))
@@ -126,10 +137,10 @@ class FastWorld(World):
 class _Clock:
     """The `time` of the modules that ask for it."""
 
-    def __init__(self, world: FastWorld) -> None:
-        self.time_ns = lambda: world.now_ms * 1_000_000
-        self.time = lambda: world.now_ms / 1000
-        self.monotonic = self.perf_counter = lambda: (world.now_ms - world.frozen_ms) / 1000
+    def __init__(self, now_ms: Callable[[], int], frozen_ms: Callable[[], int] = lambda: 0) -> None:
+        self.time_ns = lambda: now_ms() * 1_000_000
+        self.time = lambda: now_ms() / 1000
+        self.monotonic = self.perf_counter = lambda: (now_ms() - frozen_ms()) / 1000
         self.sleep = lambda seconds: None
 
 
@@ -147,11 +158,11 @@ def fast_world(**environment: str) -> Iterator[FastWorld]:
             patch.setenv(name, value)
         settings.settings.cache_clear()
         world = FastWorld()
-        clock = _Clock(world)
-        for module in ("messaging.edge", "messaging.base.memory", "messaging.base.store"):
-            patch.setattr(f"{module}.time", clock)
+        time = _Clock(lambda: world.now_ms + world.skew_ms, lambda: world.frozen_ms)
+        for module in ("base.clock", "base.memory", "edge", "base.store"):
+            patch.setattr(f"messaging.{module}.time", time)
         patch.setattr(worlds, "_now", lambda: world.now_ms)
-        patch.setattr(worlds, "time", clock)
+        patch.setattr(worlds, "time", _Clock(lambda: world.now_ms))
         patch.setattr(store, "parallel", world._in_turn)
         patch.setattr("messaging.conversations.posting.uuid.uuid4", world._uuid4)
         patch.setattr(logger, "_logger", _Quiet(world))

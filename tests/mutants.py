@@ -54,15 +54,16 @@ MUTANTS = (
         "functions/messaging/conversations/posting.py",
         (
             (
-                "(dedup.reserve(transaction, digest, free, now_ms) if transaction else free)",
-                "(dedup.find(transaction, digest, now_ms) if transaction else None) or free",
+                "        earlier = dedup.reserve(this.transaction, this.digest, free, now_ms)\n",
+                "        (record,) = store.get_many([dedup.ref(this.transaction)])\n"
+                "        earlier = dedup.claimed(record, this.digest, now_ms)\n",
             ),
             (
-                "    return [numbers[target] for target in request.targets]",
-                "    if transaction and slots is free:\n        dedup.reserve(transaction, digest, numbers, now_ms)\n"
-                "    return [numbers[target] for target in request.targets]",
+                "    return [numbers[target] for target in request.targets]\n\n\ndef _understood",
+                "    if this.transaction and slots is free:\n        dedup.reserve(this.transaction, this.digest, numbers, now_ms)\n"
+                "    return [numbers[target] for target in request.targets]\n\n\ndef _understood",
             ),
-            ("relocate = partial(dedup.relocate, transaction, digest, target) if transaction else None", "relocate = None"),
+            ("partial(dedup.relocate, this.transaction, this.digest, target)", "lambda old, new: new"),
         ),
         f"tests/{SINGLE}[send to one-until_answered-with a rival]",
     ),
@@ -111,15 +112,15 @@ MUTANTS = (
     mutant(
         "an append that lost every race is answered as done",
         "messaging/conversations/log",
-        '    raise ApiError(Code.TOO_MANY_REQUESTS, "too many messages into this conversation at once, send again")',
-        "    return slot",
+        "    release(slot)\n    return None\n",
+        "    release(slot)\n    return slot\n",
         "faults/test_races.py::test_a_send_that_lost_too_many_races_is_refused_and_not_stored",
     ),
     mutant(
         "negative transaction_ids are not counted",
         "messaging/conversations/posting",
         "if request.transaction_id else None",
-        "if request.transaction_id and request.transaction_id > 0 else None",
+        'if request.transaction_id and not str(request.transaction_id).startswith("-") else None',
         "endpoints/test_send.py::test_every_other_integer_is_a_transaction_id",
     ),
     mutant(
@@ -160,34 +161,31 @@ MUTANTS = (
     mutant(
         "targets are checked after the reservation",
         "messaging/conversations/posting",
-        "    earlier = dedup.find(transaction, digest, now_ms) if transaction and refusal else None\n"
-        "    if refusal and earlier is None:\n"
-        "        raise refusal\n",
-        "    free = {target: tip.msg_id + 1 for target, tip in zip(targets, tips, strict=True)}\n"
-        "    earlier = dedup.reserve(transaction, digest, free, now_ms) if transaction else None\n"
-        "    if refusal and (not earlier or earlier == free):\n"
-        "        raise refusal\n",
+        "    if refusal:\n        raise refusal\n    earlier = dedup.claimed",
+        "    if refusal:\n        if this.transaction:\n"
+        "            dedup.reserve(this.transaction, this.digest, dict.fromkeys(targets, 1), now_ms)\n"
+        "        raise refusal\n    earlier = dedup.claimed",
         "endpoints/test_send.py::test_a_refused_request_does_not_use_up_its_transaction_id",
     ),
     mutant(
-        "what was reserved is not carried out once it would be refused",
+        "what is stored is not answered once it would be refused",
         "messaging/conversations/posting",
-        "dedup.find(transaction, digest, now_ms) if transaction and refusal else None",
-        "None",
+        "        stored = _stored(this)\n",
+        "        stored = None\n",
         "endpoints/test_send.py::test_a_repeat_gets_the_first_reply_also_after_leaving_the_group",
     ),
     mutant(
         "how busy a conversation is, is forgotten with every message",
         "messaging/conversations/log",
-        '"busy_until": busy_until if ahead else None}',
-        '"busy_until": None}',
+        'return {"busy_until": busy.until, ',
+        'return {"busy_until": None, ',
         "endpoints/test_pace.py::test_a_burst_is_taken_and_what_exceeds_it_is_refused",
     ),
     mutant(
         "a race that was lost costs a conversation nothing",
         "messaging/conversations/log",
-        "writes = 2 * attempt - 1 if relocate else attempt",
-        "writes = 1",
+        "spent_ms = attempt * put_ms + (attempt - 1) * moved_ms",
+        "spent_ms = put_ms",
         "endpoints/test_pace.py::test_a_race_that_was_lost_counts_as_what_it_has_written",
     ),
     mutant(
@@ -203,6 +201,127 @@ MUTANTS = (
         'return max(newest, Tip(*inbox.highest(conversation)), key=attrgetter("msg_id"))',
         "return newest",
         "endpoints/test_history.py::test_numbering_never_restarts",
+    ),
+    # --- senders, time and numbers
+    mutant(
+        "a sender's limit is each container's own",
+        "messaging/conversations/limits",
+        "    if owed * OWED_SHARE > limit.us(limit.burst) or waited:",
+        "    if waited:",
+        "endpoints/test_limits.py::test_all_containers_share_one_limit",
+    ),
+    mutant(
+        "a refused request counts against its sender",
+        "messaging/conversations/posting",
+        "            limits.give_back(",
+        "            limits.units(0, 0) or (limit, ",
+        "endpoints/test_limits.py::test_what_lost_too_many_races_does_not_count",
+    ),
+    mutant(
+        "what a container owes is forgotten too fast",
+        "messaging/conversations/limits",
+        "FORGOTTEN_SHARE = 100",
+        "FORGOTTEN_SHARE = 1",
+        "endpoints/test_limits.py::test_many_containers_together_let_through_little_more_than_the_rate",
+    ),
+    mutant(
+        "who is over the limit is looked up each time",
+        "messaging/conversations/posting",
+        "            limits.require_room(limit, amount, now_ms)\n",
+        "            pass\n",
+        "endpoints/test_limits.py::test_who_is_over_the_limit_is_refused_from_memory",
+    ),
+    mutant(
+        "a request's size is looked at after its targets",
+        "messaging/conversations/posting",
+        "    rules.require_request_size(",
+        "    store.get_many([directory.ref(caller.app_id, target) for target in targets])\n    rules.require_request_size(",
+        "endpoints/test_limits.py::test_a_request_that_is_too_large_is_refused_before_anything_is_read",
+    ),
+    mutant(
+        "a batch reads its logs before its targets are checked",
+        "messaging/conversations/posting",
+        "    batch, record = len(targets) > 1, None\n",
+        "    batch, record = len(targets) > 1, None\n    store.parallel(reads)\n",
+        "endpoints/test_limits.py::test_a_refused_batch_has_read_no_log",
+    ),
+    mutant(
+        "what is reserved and not stored is carried out whoever asks",
+        "messaging/conversations/posting",
+        "    return earlier.slots if earlier and not _missing(this, earlier) else None",
+        "    return earlier.slots if earlier else None",
+        "faults/test_refusals.py::test_who_was_removed_does_not_post_with_what_an_attempt_had_reserved",
+    ),
+    mutant(
+        "a reservation is removed whatever it names",
+        "messaging/conversations/dedup",
+        'ConditionExpression="digest = :digest AND slots.#target = :taken"',
+        'ConditionExpression="digest = :digest AND (slots.#target = :taken OR attribute_exists(dedup_key))"',
+        "histories/test_appending.py::test_no_interleaving_with_reservations_that_are_removed_stores_it_twice",
+    ),
+    mutant(
+        "a reservation is removed while its slot is free",
+        "messaging/conversations/log",
+        "        if attempt == APPEND_ATTEMPTS:\n            break\n",
+        "        if attempt == APPEND_ATTEMPTS:\n            newest = tip(conversation, message.sent_at)\n"
+        "            slot = relocate(slot, newest.msg_id + 1) if relocate else slot\n            break\n",
+        "histories/test_appending.py::test_no_interleaving_with_reservations_that_are_removed_stores_it_twice",
+    ),
+    mutant(
+        "a refusal keeps its reservation",
+        "messaging/conversations/log",
+        "    release(slot)\n    return None\n",
+        "    return None\n",
+        "faults/test_refusals.py::test_a_clean_refusal_leaves_no_reservation_and_the_same_id_takes_corrected_content",
+    ),
+    mutant(
+        "a repeat writes everything again",
+        "messaging/conversations/posting",
+        "    missing = _missing(this, earlier) if earlier else list(free)\n",
+        "    missing = list(slots)\n",
+        "faults/test_refusals.py::test_a_repeat_puts_nothing_and_from_the_third_on_looks_at_no_log",
+    ),
+    mutant(
+        "a conversation's rate counts messages of any size alike",
+        "messaging/conversations/pace",
+        "ceil((text_bytes + ITEM_BYTES) / UNIT_BYTES) * UNIT_MS)",
+        "UNIT_MS)",
+        "endpoints/test_pace.py::test_of_large_messages_fewer_fit_into_a_burst",
+    ),
+    mutant(
+        "a flooder's share of a backlog is everybody's",
+        "messaging/conversations/pace",
+        "waiting.shares.get(sender, 0) > whole",
+        "sum(waiting.shares.values()) > whole",
+        "endpoints/test_pace.py::test_a_flooding_member_makes_nobody_elses_send_fail",
+    ),
+    mutant(
+        "a clock that is ahead keeps a conversation busy",
+        "messaging/conversations/pace",
+        "    wrong_clock = sent_at > now_ms + LEAD_MS\n",
+        "    wrong_clock = False\n",
+        "endpoints/test_pace.py::test_a_message_of_a_clock_that_is_ahead_refuses_nobody",
+    ),
+    mutant(
+        "an append goes on from what was read before its slot was known",
+        "messaging/conversations/log",
+        "if newest.msg_id < slot - 1:",
+        "if newest.msg_id > slot:",
+        "endpoints/test_pace.py::test_time_and_rate_go_on_from_the_message_before_whoever_has_named_the_slot",
+    ),
+    mutant(
+        "the highest number is that of the newest delivered message",
+        "messaging/conversations/inbox",
+        "    return max(marks.last_seq, marks.read_seq, marks.fetched_seq, marks.skip_seq, marks.cut_seq, marks.join_seq)",
+        "    return marks.last_seq",
+        "faults/test_refusals.py::test_a_number_that_a_mark_knows_is_never_given_out_again",
+    ),
+    mutant(
+        "AWS's clock is not looked at",
+        "messaging/base/clock",
+        "(least + most) // 2 if off else 0",
+        "0",
+        "endpoints/test_clock.py::test_a_container_with_a_wrong_clock_stamps_messages_right",
     ),
     # --- reads
     mutant(
@@ -222,8 +341,8 @@ MUTANTS = (
     mutant(
         "a batch is not read consistently",
         "messaging/base/store",
-        '{"Keys": [], "ConsistentRead": True}',
-        '{"Keys": [], "ConsistentRead": False}',
+        '{"Keys": [], "ConsistentRead": True, **wanted}',
+        '{"Keys": [], "ConsistentRead": False, **wanted}',
         "faults/test_weak_reads.py::test_what_was_answered_is_seen_whatever_replica_is_asked",
     ),
     mutant(

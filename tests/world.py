@@ -20,8 +20,8 @@ import boto3
 from botocore.client import BaseClient
 
 from infra.settings import ROOT
-from messaging.base import settings, store
-from messaging.conversations import membership, queue
+from messaging.base import clock, settings, store
+from messaging.conversations import limits, membership, queue
 from messaging.people import directory, standing, tokens
 from messaging.people.models import ADMIN, USER, Claims
 from tests.synthesized import resources
@@ -297,6 +297,7 @@ def _now() -> int:
 def create() -> World:
     """Makes the tables, the queue and the secret in the AWS that boto3 finds, and points the functions at them."""
     world = World()
+    store.dynamodb().meta.events.unregister("after-call", clock.end)  # moto's `Date` does not follow a clock that a test moves
     for id, resource in resources("local", "AWS::DynamoDB::GlobalTable").items():
         properties = resource["Properties"]
         name = next(name for name in TABLES if id.startswith(f"Tables{name}"))
@@ -325,6 +326,8 @@ def cold() -> None:
     """The next invocation finds a new container, as far as what it remembers goes."""
     for memory in (directory._apps, standing._revoked, tokens._ring, tokens._refreshed, tokens._failed):
         memory.clear()
+    clock.forget()
+    limits.forget()
 
 
 def forget_caches() -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
-from messaging.base import store
+from messaging.base import clock, store
 from messaging.base.errors import ApiError, Code
 from messaging.base.telemetry import alias, logger
 from messaging.base.wire import AppId, Id, Wire, json_object
@@ -75,13 +75,13 @@ def endpoint(
     """
 
     def decorate(run: Callable[[Caller, W, int], Reply]) -> Callable[[Event, Any], Reply]:
-        def answer(event: Event, http: bool, now_ms: int, known: dict[str, Any]) -> Reply:
-            caller = _http_caller(event, now_ms, known) if http else _direct_caller(event, known)
+        def answer(event: Event, http: bool, known: dict[str, Any]) -> Reply:
+            caller = _http_caller(event, known) if http else _direct_caller(event, known)
             try:
                 if admin_only and not caller.is_admin:
                     raise ApiError(Code.NO_PERMISSION, "access-token: an admin token is needed")
                 fields = (_http_fields if http else _direct_fields)(event, part)
-                return run(_with_named(caller, checks_user), _validated(model, fields), now_ms)
+                return run(_with_named(caller, checks_user), _validated(model, fields), clock.now_ms())
             except ApiError as refused:
                 if refused.code not in TOKEN_REFUSED:
                     caller.confirmed()  # who is calling comes before what is asked
@@ -90,11 +90,10 @@ def endpoint(
         @wraps(run)
         def handler(event: Event, context: Any) -> Reply:
             started = time.perf_counter()
-            now_ms = time.time_ns() // 1_000_000
             http = isinstance(event, dict) and "routeKey" in event
             status, known = 200, dict[str, Any]()
             try:
-                reply = {"code": Code.OK, "data": None, "message": None, **answer(event, http, now_ms, known)}
+                reply = {"code": Code.OK, "data": None, "message": None, **answer(event, http, known)}
             except Exception as error:
                 refusal = _refusal(error, context)
                 status = refusal.status
@@ -177,7 +176,7 @@ def _direct_fields(event: Event, part: str) -> Mapping[str, object]:
     return dict(fields)
 
 
-def _http_caller(event: Event, now_ms: int, known: dict[str, Any]) -> Caller:
+def _http_caller(event: Event, known: dict[str, Any]) -> Caller:
     """Who calls, in this order: the app, whether it exists, the token, then for whom and with whose rights it acts."""
     headers = _headers(event)
     app_id = _validated(AppHeader, headers).app_id
@@ -185,7 +184,7 @@ def _http_caller(event: Event, now_ms: int, known: dict[str, Any]) -> Caller:
     token = headers.get("access-token") or _bearer(headers)
     if not token:
         raise ApiError(Code.TOKEN_MISSING, "access-token: missing")
-    claims = tokens.verify(token, app, now_ms, known)
+    claims = tokens.verify(token, app, clock.now_ms(), known)
     confirm = partial(standing.confirm, app, claims)
     own, is_admin = int(claims.sub), claims.role == ADMIN
     try:

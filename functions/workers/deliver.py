@@ -4,13 +4,12 @@ Applying a record twice, late or out of order leaves the same marks. Small group
 ones only at their head, which their members' unread lists read.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from messaging.base import keys, store
+from messaging.base import clock, keys, store
 from messaging.base.keys import Conversation
 from messaging.base.settings import settings
 from messaging.base.telemetry import lag, logger
@@ -40,7 +39,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     identifiers = [sequence for sequences in failed for sequence in sequences]
     delivered = [record.sent_at for records, again in zip(batches.values(), failed, strict=True) if not again for record in records]
     if delivered:
-        lag("deliver", time.time_ns() // 1_000_000, min(delivered), records=len(delivered))
+        lag("deliver", clock.now_ms(), min(delivered), records=len(delivered))
     if identifiers and not settings().partial_batches:
         raise RuntimeError(f"{len(identifiers)} records failed")
     return {"batchItemFailures": [{"itemIdentifier": sequence} for sequence in identifiers]}

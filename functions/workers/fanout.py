@@ -3,13 +3,12 @@
 Jobs of one batch are merged per member, newest wins: a busy group costs each member less than one write per message.
 """
 
-import time
 from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
-from messaging.base import keys, store
+from messaging.base import clock, keys, store
 from messaging.base.telemetry import lag, logger
 from messaging.conversations import inbox
 from messaging.conversations.models import FanoutJob
@@ -35,7 +34,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     again = [id for id, job in jobs.items() if job is None or any((job.conversation, member) in failed for member in job.members)]
     moved = [job.last_at for id, job in jobs.items() if job and id not in again]
     if moved:
-        lag("fanout", time.time_ns() // 1_000_000, min(moved), jobs=len(moved))
+        lag("fanout", clock.now_ms(), min(moved), jobs=len(moved))
     return {"batchItemFailures": [{"itemIdentifier": id} for id in again]}
 
 

@@ -1,7 +1,6 @@
 """What every command has in common: its options, how it tells a result, how it shows that it is at work."""
 
 import json
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -11,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from messaging.base.clock import now_ms as now_ms
 from messaging.base.keys import MAX_ID
 from ops.console import err, fail, out
 
@@ -23,10 +23,6 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 App = Annotated[str, typer.Option("--app", help="The app.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 ChosenId = Annotated[int | None, typer.Option("--id", min=1, max=MAX_ID, help="A number of your own choice.")]
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def tell(value: Any, as_json: bool, text: str | None = None) -> None:

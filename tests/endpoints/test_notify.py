@@ -148,6 +148,7 @@ def test_the_body_follows_the_rules_of_a_send(world: World, bob: int, code: int,
 @pytest.mark.parametrize(("first", "second"), [("POST", "PUT"), ("PUT", "POST")])
 def test_repeating_a_transaction_id_stores_nothing_new(world: World, alice: int, bob: int, first: str, second: str) -> None:
     reply = _notify(world, [bob, alice], first, transaction_id=7)
+    assert _notify(world, [bob, alice], second, transaction_id=7) == reply  # which finds it done, and notes that
     before = world.snapshot()
     assert _notify(world, [bob, alice], second, transaction_id=7) == reply
     assert world.snapshot() == before

@@ -13,6 +13,7 @@ from tests.endpoints.refusals import assert_refused
 from tests.world import World
 
 LARGEST = 2**53 - 1
+INT64 = 2**63 - 1
 LIMIT = 32 * 1024  # bytes of content, attachment, config and ext together
 NO_INTEGERS: list[Any] = [True, False, 1.0, 1.5, "", "one", "1.0", "1e0", "0x1", "١", [], [1], {}]
 NO_IDS: list[Any] = [*NO_INTEGERS, 0, -1, LARGEST + 1, "0", "-1", str(LARGEST + 1), "9" * 30, 10**30]
@@ -189,8 +190,31 @@ def test_a_number_without_a_user_is_refused_even_if_a_conversation_row_names_it(
         ("attachment", [7, True, 1.5, [], {"url": "x"}]),
         ("config", [7, True, 1.5, [], {}]),
         ("ext", [7, True, 1.5, [], {}]),
-        ("from_user_id", [each for each in NO_IDS if each not in (0, "0")]),
-        ("transaction_id", [*NO_INTEGERS, LARGEST + 1, -LARGEST - 1, str(LARGEST + 1), str(-LARGEST - 1), "9" * 30]),
+        ("from_user_id", [value for value in NO_IDS if value not in (0, "0")]),
+        (
+            "transaction_id",
+            [
+                True,
+                1.0,
+                1.5,
+                "",
+                "١",
+                [],
+                [1],
+                {},
+                INT64 + 1,
+                -INT64 - 2,
+                10**30,
+                "x" * 65,
+                "9" * 65,
+                "a b",
+                "a#1",
+                "1#send#7",
+                "a\n",
+                "ä",
+                "+1",
+            ],
+        ),
     ],
 )
 def test_a_field_of_the_wrong_type_or_out_of_range_is_refused_by_name(
@@ -270,6 +294,7 @@ def test_the_size_limit_is_a_setting(world: World, alice: int, bob: int) -> None
 @pytest.mark.parametrize(("first", "second"), [("POST", "POST"), ("PUT", "PUT"), ("POST", "PUT"), ("PUT", "POST")])
 def test_repeating_a_transaction_id_stores_nothing_new(world: World, alice: int, bob: int, first: str, second: str) -> None:
     reply = world.post(alice, [bob], verb=first, transaction_id=7)
+    assert world.post(alice, [bob], verb=second, transaction_id=7) == reply  # which finds it done, and notes that
     before = world.snapshot()
     assert world.post(alice, [bob], verb=second, transaction_id=7) == reply == {"code": 200, "data": True, "message": None, "msg_ids": [1]}
     assert world.snapshot() == before
@@ -278,6 +303,7 @@ def test_repeating_a_transaction_id_stores_nothing_new(world: World, alice: int,
 def test_repeating_a_batch_stores_nothing_new(world: World, alice: int, bob: int, carol: int) -> None:
     world.send(alice, [bob])
     reply = world.post(alice, [carol, bob, carol], transaction_id=7)
+    assert world.post(alice, [carol, bob, carol], transaction_id=7) == reply  # which finds it done, and notes that
     before = world.snapshot()
     assert world.post(alice, [carol, bob, carol], transaction_id=7) == reply
     assert reply["msg_ids"] == [1, 2, 1]
@@ -360,11 +386,33 @@ def test_without_a_transaction_id_nothing_is_deduplicated(world: World, alice: i
     assert _dedup_rows(world) == 0
 
 
-@pytest.mark.parametrize("number", [1, -1, LARGEST, -LARGEST, "5", "-5"])
+@pytest.mark.parametrize("number", [1, -1, LARGEST + 2, INT64, -INT64 - 1, "5", "-5", str(INT64), "007"])
 def test_every_other_integer_is_a_transaction_id(world: World, alice: int, bob: int, number: int | str) -> None:
     assert [world.send(alice, [bob], transaction_id=number) for _ in range(2)] == [[1], [1]]
     assert world.post(alice, [bob], transaction_id=number, content="other")["code"] == 50002
     assert len(world.rows("Messages")) == 1
+
+
+@pytest.mark.parametrize("text", ["8f14e45f-ceea-467f-ab5c-2b5d5a6e1a11", "order:7", "a.b_C-1", "x" * 64, "-", str(INT64 + 1), "9" * 64])
+def test_a_string_is_a_transaction_id(world: World, alice: int, bob: int, text: str) -> None:
+    assert [world.send(alice, [bob], transaction_id=text) for _ in range(2)] == [[1], [1]]
+    assert world.post(alice, [bob], transaction_id=text, content="other")["code"] == 50002
+    assert world.send(alice, [bob], transaction_id=text.swapcase() + "_"[: 64 - len(text)] if len(text) < 64 else "y") == [2]
+
+
+@pytest.mark.parametrize(("one", "other"), [("007", 7), ("-7", -7), (str(INT64), INT64), ("0" * 70 + "7", 7)])
+def test_a_string_of_digits_is_the_integer_that_it_spells(world: World, alice: int, bob: int, one: str, other: int) -> None:
+    assert [world.send(alice, [bob], transaction_id=each) for each in (one, other)] == [[1], [1]]
+
+
+def test_a_request_writes_at_most_2_mib_over_all_its_targets(world: World, alice: int, bob: int, carol: int) -> None:
+    os.environ["REQUEST_LIMIT_BYTES"] = "20"
+    settings.settings.cache_clear()
+    assert world.send(alice, [bob, carol, bob], content="x" * 10) == [1, 1, 1]
+    with world.calls() as calls:
+        assert_refused(world, 50003, 20, lambda: world.post(alice, [bob, carol], content="x" * 11))
+    asked = {str(call.request) for call in calls if "TableName" in call.request or "RequestItems" in call.request}
+    assert not [call for call in asked if str(bob) in call and "Scan" not in call and "Key" in call]
 
 
 def test_a_transaction_id_counts_per_sender(world: World, alice: int, bob: int, carol: int) -> None:

@@ -57,13 +57,13 @@ def crowd(world: World, group: int, like: int) -> None:
 
 @pytest.mark.parametrize(("transaction_id", "most"), [(None, 2), (5, 3)], ids=["without a transaction_id", "with one"])
 @pytest.mark.parametrize("targets", [1, 5])
-def test_a_send_to_users_waits_for_two_calls_or_three(
+def test_a_send_to_users_waits_for_two_calls_or_three_and_to_several_for_one_more(
     world: World, client: Client, targets: int, transaction_id: int | None, most: int
 ) -> None:
     users = [world.user() for _ in range(targets)]
     with world.calls(SLOW_S) as calls:
         client.send(users, transaction_id=transaction_id)
-    assert depth(store_calls(calls)) <= most
+    assert depth(store_calls(calls)) <= most + (targets > 1)
 
 
 @pytest.mark.parametrize(("transaction_id", "most"), [(None, 2), (5, 3)], ids=["without a transaction_id", "with one"])
@@ -76,11 +76,12 @@ def test_a_send_to_a_group_waits_for_two_calls_or_three(
     assert depth(store_calls(calls)) <= most
 
 
-def test_a_repeated_send_waits_no_longer_than_the_first(world: World, client: Client, bob: int) -> None:
+def test_a_send_that_was_repeated_is_answered_in_two_calls(world: World, client: Client, bob: int) -> None:
     client.send([bob], transaction_id=5)
+    client.send([bob], transaction_id=5)  # looks at what is there, and notes it
     with world.calls(SLOW_S) as calls:
         client.send([bob], transaction_id=5)
-    assert depth(store_calls(calls)) <= 3
+    assert depth(store_calls(calls)) <= 2
 
 
 def test_a_send_to_a_group_of_3_and_of_300_costs_the_sender_the_same(world: World, client: Client, bob: int, carol: int) -> None:

@@ -92,6 +92,8 @@ def test_the_limits_of_the_settings_reach_the_function_in_its_own_units(stage: s
     assert told["DEDUP_WINDOW_SECONDS"] == str(chosen.dedup_window_hours * 3600)
     assert told["RETENTION_SECONDS"] == str(chosen.retention_days * 86400)
     assert told["MESSAGE_LIMIT_BYTES"] == str(chosen.message_limit_bytes)
+    assert told["REQUEST_LIMIT_BYTES"] == str(chosen.request_limit_bytes)
+    assert (told["USER_RATE_PER_SECOND"], told["USER_BURST"]) == (str(chosen.user_rate_per_second), str(chosen.user_burst))
     assert told["PARTIAL_BATCHES"] == ("true" if chosen.partial_batches else "false")
 
 

@@ -77,10 +77,10 @@ def _posting(world: World, watch: Watch, path: str, role: Callable[[int], str]) 
     assert refused["code"] == Code.UNKNOWN_USER
     crash, append = True, log.append
 
-    def append_or_die(*arguments: Any) -> int:
+    def append_or_die(*arguments: Any, **reserved: Any) -> int | None:
         if crash:
             raise MemoryError
-        return append(*arguments)
+        return append(*arguments, **reserved)
 
     body = {"type": 1, "content_type": 0, "content": "late", "targets": [bob], "from_user_id": alice, "transaction_id": 2}
     with pytest.MonkeyPatch.context() as patch:
@@ -89,6 +89,24 @@ def _posting(world: World, watch: Watch, path: str, role: Callable[[int], str]) 
         crash = False
         world.send(bob, [alice])  # into the slot that was reserved
         _post(world, watch, path, token, **body)
+    _refused(world, watch, path, token, body | {"transaction_id": 4})
+
+
+def _refused(world: World, watch: Watch, path: str, token: str, body: dict[str, Any]) -> None:
+    """A request that loses its only race, and removes what it had reserved."""
+    (target,), sender, append = body["targets"], body["from_user_id"], log.append
+
+    def overtaken(*arguments: Any, **reserved: Any) -> int | None:
+        patch.setattr(log, "append", append)
+        world.send(target, [sender])
+        return append(*arguments, **reserved)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log, "append", overtaken)
+        patch.setattr(log, "APPEND_ATTEMPTS", 1)
+        with watch():
+            reply = world.http("POST", path, token, body=body)
+    assert reply["statusCode"] == 429
 
 
 def send(world: World, watch: Watch) -> None:

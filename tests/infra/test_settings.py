@@ -32,7 +32,11 @@ def names(said: str) -> set[str]:
         ("retention_days", {"retention_days": "7"}),
         ("retention_days", {"retention_days": 7.5}),
         ("retention_days", {"retention_days": None}),
-        ("retention_days", {"retention_days": 1, "dedup_window_hours": 48}),
+        ("retention_days", {"retention_days": 20, "dedup_window_hours": 481}),
+        ("retention_days", {"retention_days": 14}),
+        ("request_limit_bytes", {"request_limit_bytes": 0}),
+        ("user_rate_per_second", {"user_rate_per_second": -1}),
+        ("user_burst", {"user_burst": 0}),
         ("retenton_days", {"retenton_days": 7}),
         ("keep_data", {"keep_data": "yes"}),
         ("keep_data", {"keep_data": 1}),
@@ -115,8 +119,18 @@ def test_a_setting_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_retention_may_be_as_long_as_the_dedup_window_or_switched_off() -> None:
-    assert settings.load("dev", retention_days=1, dedup_window_hours=24).retention_days == 1
+    assert settings.load("dev", retention_days=15, dedup_window_hours=15 * 24).retention_days == 15
     assert settings.load("dev", retention_days=0, dedup_window_hours=48).retention_days == 0
+
+
+def test_a_message_outlives_the_dead_letter_that_may_still_deliver_it() -> None:
+    assert "14.5" in refusal(retention_days=14)
+    assert settings.load("dev", retention_days=15).retention_days == 15
+
+
+def test_a_request_may_be_as_large_as_one_message() -> None:
+    assert "message_limit_bytes" in refusal(request_limit_bytes=32_767)
+    assert settings.load("dev", request_limit_bytes=32_768).request_limit_bytes == 32_768
 
 
 def test_a_stage_overrides_the_defaults_and_keeps_the_rest() -> None:

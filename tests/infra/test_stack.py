@@ -191,7 +191,7 @@ def test_a_wrong_setting_ends_the_synth_with_that_one_sentence(tmp_path: Path, c
 
 def test_a_setting_of_the_command_line_is_checked_and_counts(tmp_path: Path) -> None:
     """Everything that `cdk -c` hands over is a string."""
-    synthesize("dev", tmp_path, {"retention_days": "7", "alarms": "false"})
+    synthesize("dev", tmp_path, {"retention_days": "30", "alarms": "false"})
     made = json.loads((tmp_path / "Parley-dev.template.json").read_text())
     assert made["Outputs"]["RetentionSeconds"]["Value"] == str(7 * 86400)
     assert not [each for each in made["Resources"].values() if each["Type"] == "AWS::CloudWatch::Alarm"]

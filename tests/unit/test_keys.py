@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.settings import ROOT
-from messaging.base import keys
+from messaging.base import keys, wire
 from messaging.base.keys import Conversation, Table
 
 EXAMPLES = 300  # of each property; a few ms each hundred
@@ -55,7 +55,11 @@ APP, ID = Argument(APPS, apps), Argument(IDS, ids)
 ID_OR_0 = Argument((0, *IDS), st.one_of(st.just(0), ids))
 KIND = Argument(("user", "group"), st.sampled_from(["user", "group"]))
 OPERATION = Argument(("send", "notify"), st.sampled_from(["send", "notify"]))
-TRANSACTION = Argument((*IDS, *(-id for id in IDS)), st.one_of(ids, ids.map(lambda id: -id)))
+STRINGS = ("-", "a", "1-1", "send", "1:send", "--1", "9" * 20)
+TRANSACTION = Argument(
+    (*IDS, *(-id for id in IDS), *STRINGS),
+    st.one_of(ids, ids.map(lambda id: -id), st.from_regex(re.compile(wire.TRANSACTION_ID), fullmatch=True).map(wire.transaction_id)),
+)
 
 # For every table and index, everything that has a key in it, by the builder of that key.
 SPACES: dict[Table, dict[str, Made]] = {
@@ -65,7 +69,10 @@ SPACES: dict[Table, dict[str, Made]] = {
         "system": Made((APP, ID), lambda app, id: (keys.system(app, id).key,)),
     },
     keys.INBOX: {"entity": Made((APP, ID, ID_OR_0), lambda app, user, number: (keys.entity(app, user), number))},
-    keys.DEDUP: {"request": Made((APP, ID_OR_0, OPERATION, TRANSACTION), lambda *what: (keys.request(*what),))},
+    keys.DEDUP: {
+        "request": Made((APP, ID_OR_0, OPERATION, TRANSACTION), lambda *what: (keys.request(*what),)),
+        "limited": Made((APP, ID_OR_0), lambda *what: (keys.limited(*what),)),
+    },
     keys.DIRECTORY: {
         "app": Made((APP,), lambda app: (app, keys.PROFILE)),
         "entity": Made((APP, ID), lambda app, id: (keys.entity(app, id), keys.PROFILE)),

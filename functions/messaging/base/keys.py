@@ -5,12 +5,14 @@
 | append, newest, page, count                 | Messages  | conversation (the log)   | msg_id              |
 | a user's conversations; one user's marks    | Inbox     | app # user               | conversation number |
 | was this transaction_id seen, which slots   | Dedup     | app # sender # op # id   |                     |
+| how busy is this sender (0: the app's own)  | Dedup     | app # user               |                     |
 | does this app exist, who is revoked         | Directory | app                      | profile             |
 | does this user or group exist; group's head | Directory | app # number             | profile             |
 | members of a group                          | Directory | app # group              | member # user       |
 | everybody of an app, spread over partitions | Directory (index `listing`) | app # kind # shard | number    |
 
-`app_id` has no `#` in it and every other part is a number or one of our own words, so no two apps, kinds or ids build the same key.
+`app_id` and a `transaction_id` have no `#` in them and every other part is a number or one of our own words, so no two apps, kinds or ids
+build the same key. A `transaction_id` that spells an integer is that integer (`wire.transaction_id`), so no two of those do either.
 """
 
 from typing import Literal, NamedTuple
@@ -101,8 +103,13 @@ def entity(app_id: str, number: int) -> str:
     return f"{app_id}#{number}"
 
 
-def request(app_id: str, sender: int, operation: str, transaction_id: int) -> str:
+def request(app_id: str, sender: int, operation: str, transaction_id: int | str) -> str:
     return f"{app_id}#{sender}#{operation}#{transaction_id}"
+
+
+def limited(app_id: str, user_id: int) -> str:
+    """What a sender's limit is kept under; user 0: that of an app's administrators."""
+    return f"{app_id}#{user_id}"
 
 
 def member(user_id: int) -> str:

@@ -13,6 +13,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
+from messaging.base import clock
 from messaging.base.errors import ApiError, Code
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def at_start(make_client: Callable[[], object]) -> None:
 
 @cache
 def dynamodb() -> "DynamoDBClient":
-    return boto3.client("dynamodb", config=CONFIG)
+    client = boto3.client("dynamodb", config=CONFIG)
+    clock.watch(client.meta.events)
+    return client
 
 
 at_start(dynamodb)
@@ -160,15 +163,16 @@ def get_weakly(ref: Ref) -> Item | None:
     return unpack(item) if item else None
 
 
-def get_many(refs: Sequence[Ref]) -> list[Item | None]:
+def get_many(refs: Sequence[Ref], only: str = "") -> list[Item | None]:
     """Many items in one call a hundred, read consistently, in the order asked for; None for what does not exist.
 
+    `only`: the attributes that are wanted, those of the key included; reading all of them costs the same.
     Keys that DynamoDB left unprocessed are asked for again; ApiError STORE_FAILED when it keeps leaving them.
     """
     wanted = list({_identity(table, key): (table, key) for table, key in refs}.values())
     chunks = [wanted[at : at + BATCH_GET] for at in range(0, len(wanted), BATCH_GET)]
     found: dict[tuple[object, ...], Item] = {}
-    for items in parallel([partial(_get_batch, chunk) for chunk in chunks]):
+    for items in parallel([partial(_get_batch, chunk, only) for chunk in chunks]):
         found.update(items)
     return [found.get(_identity(table, key)) for table, key in refs]
 
@@ -177,10 +181,11 @@ def _identity(table: str, key: Mapping[str, object]) -> tuple[object, ...]:
     return (table, *sorted(key.items()))
 
 
-def _get_batch(refs: list[Ref]) -> dict[tuple[object, ...], Item]:
+def _get_batch(refs: list[Ref], only: str) -> dict[tuple[object, ...], Item]:
     pending: Any = {}
+    wanted = {"ProjectionExpression": only} if only else {}
     for table, key in refs:
-        pending.setdefault(table, {"Keys": [], "ConsistentRead": True})["Keys"].append(pack(key))
+        pending.setdefault(table, {"Keys": [], "ConsistentRead": True, **wanted})["Keys"].append(pack(key))
     names = {table: tuple(key) for table, key in refs}
     found = {}
     for round_ in range(BATCH_GET_ROUNDS):

@@ -5,16 +5,28 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from messaging.base import keys
 
 INT32 = 2**31 - 1
+INT64 = 2**63 - 1
+TRANSACTION_ID = r"[A-Za-z0-9_.:-]{1,64}"
 
 
 def _integer(value: object) -> object:
     """A numeric string counts as the integer that it spells, because many clients hold ids as strings."""
     return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,999}", value) else value
+
+
+def transaction_id(value: object) -> int | str:
+    """An int64, or a string of `TRANSACTION_ID`; a string that spells an int64 is that integer. ValueError for anything else."""
+    number = _integer(value)
+    if isinstance(number, int) and not isinstance(number, bool) and -INT64 - 1 <= number <= INT64:
+        return number
+    if isinstance(value, str) and re.fullmatch(TRANSACTION_ID, value):
+        return value
+    raise ValueError("should be an integer of 64 bits, or a string of 1 to 64 of A-Z a-z 0-9 _ . : -")
 
 
 def json_object(text: str) -> dict[str, Any]:
@@ -59,6 +71,11 @@ Text = Annotated[str, AfterValidator(_storable)]
 Integer = Annotated[int, BeforeValidator(_integer)]
 Id = Annotated[Integer, Field(ge=1, le=keys.MAX_ID)]
 IdOrZero = Annotated[Integer, Field(ge=0, le=keys.MAX_ID)]
+TransactionId = Annotated[
+    int | str,
+    BeforeValidator(transaction_id),
+    WithJsonSchema({"anyOf": [{"type": "integer", "ge": -INT64 - 1, "le": INT64}, {"type": "string", "pattern": f"^{TRANSACTION_ID}$"}]}),
+]
 AppId = Annotated[str, StringConstraints(pattern=f"^{keys.APP_ID}$")]
 
 

@@ -1,8 +1,13 @@
 """Which slots a `transaction_id` has reserved, for 24 hours (a setting): what makes repeating a request harmless.
 
-Record: `dedup_key`, `digest` of the request, `slots` (target as a string → msg_id), `expires_at` (s, TTL). TTL deletion lags by up to
-days, so every reader compares `expires_at` itself.
+Record: `dedup_key`, `digest` of the request, `slots` (target as a string → msg_id), `expires_at` (s, TTL), and `finished` once somebody has
+seen every slot hold its message. TTL deletion lags by up to days, so every reader compares `expires_at` itself.
+
+A reservation protects a message that may be stored, or about to be. It moves on, or goes, only on the condition that it names a slot that
+somebody else's message is known to hold: no attempt can fill that any more, and an attempt that holds a later one has it from the record.
 """
+
+from typing import NamedTuple
 
 from messaging.base import keys, store
 from messaging.base.errors import ApiError, Code
@@ -11,29 +16,31 @@ from messaging.base.settings import settings
 Slots = dict[int, int]  # target → msg_id
 
 
+class Reservation(NamedTuple):
+    """Of an earlier attempt at the same request."""
+
+    slots: Slots
+    finished: bool  # every slot holds its message
+
+
 def ref(request: str) -> store.Ref:
     return settings().dedup_table, {"dedup_key": request}
 
 
-def find(request: str, digest: str, now_ms: int) -> Slots | None:
-    """The slots of an earlier attempt at the same request; None where there was none within the window.
+def claimed(record: store.Item | None, digest: str, now_ms: int) -> Reservation | None:
+    """What a record says; None where there is none within the window.
 
     ApiError TRANSACTION_ID_REUSED where the earlier request asked for something else.
     """
-    (record,) = store.get_many([ref(request)])
     if not record or record[keys.EXPIRES_AT] * 1000 <= now_ms:
         return None
-    return _claimed(record, digest)
-
-
-def _claimed(record: store.Item, digest: str) -> Slots:
     if record["digest"] != digest:
         raise ApiError(Code.TRANSACTION_ID_REUSED, "transaction_id: already used for a request with other content")
-    return {int(target): slot for target, slot in record["slots"].items()}
+    return Reservation({int(target): slot for target, slot in record["slots"].items()}, record.get("finished", False))
 
 
-def reserve(request: str, digest: str, slots: Slots, now_ms: int) -> Slots:
-    """Writes the reservation, on the condition that there is none; returns the slots that count, ours or an earlier attempt's."""
+def reserve(request: str, digest: str, slots: Slots, now_ms: int) -> Reservation | None:
+    """Writes the reservation, on the condition that there is none; else returns the one that there is."""
     outcome = store.attempt(
         store.dynamodb().put_item,
         TableName=settings().dedup_table,
@@ -48,7 +55,7 @@ def reserve(request: str, digest: str, slots: Slots, now_ms: int) -> Slots:
         ConditionExpression="attribute_not_exists(dedup_key) OR expires_at <= :now",
         ExpressionAttributeValues=store.pack({":now": now_ms // 1000}),
     )
-    return slots if outcome.applied else _claimed(outcome.item, digest)
+    return None if outcome.applied else claimed(outcome.item, digest, now_ms)
 
 
 def relocate(request: str, digest: str, target: int, old: int, new: int) -> int:
@@ -64,6 +71,23 @@ def relocate(request: str, digest: str, target: int, old: int, new: int) -> int:
     )
     if outcome.applied:
         return new
-    if outcome.item.get("digest") != digest:
-        raise ApiError(Code.STORE_FAILED, "transaction_id: the dedup window ended during the request, send again")
+    if outcome.item.get("digest") != digest:  # refused in another attempt meanwhile, or its window has ended
+        raise ApiError(Code.STORE_FAILED, "transaction_id: the reservation has ended during the request, send again")
     return int(outcome.item["slots"][str(target)])
+
+
+def release(request: str, digest: str, target: int, taken: int) -> None:
+    """Removes the reservation, on the condition that it still names a slot that somebody else's message is known to hold."""
+    store.attempt(
+        store.dynamodb().delete_item,
+        TableName=settings().dedup_table,
+        Key=store.pack({"dedup_key": request}),
+        ConditionExpression="digest = :digest AND slots.#target = :taken",
+        ExpressionAttributeNames={"#target": str(target)},
+        ExpressionAttributeValues=store.pack({":digest": digest, ":taken": taken}),
+    )
+
+
+def finish(request: str, digest: str) -> None:
+    """Notes that every slot holds its message, so that the next repeat need not look."""
+    store.update(ref(request), {"finished": True}, "digest = :digest", {"digest": digest})

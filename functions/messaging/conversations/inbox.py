@@ -49,13 +49,27 @@ def heads(app_id: str, groups: Iterable[int]) -> dict[int, Marks]:
 
 
 def highest(conversation: Conversation) -> tuple[int, int]:
-    """The highest `last_seq` that any watermark of the conversation names, and its time."""
+    """The highest number that any mark of the conversation names, and when the newest delivered message was sent.
+
+    Marks may be ahead of `last_seq`: of a message that was read, and expired before it was delivered. Of a group only the head is asked.
+    """
     if conversation.kind == "group":
         refs = [directory.ref(conversation.app_id, conversation.low)]
     else:
         refs = [ref(conversation.app_id, user, conversation.number_for(user)) for user in conversation.users()]
     marks = [rules.marks_of(row) for row in store.get_many(refs) if row]
-    return max(((mark.last_seq, mark.last_at) for mark in marks), default=(0, 0))
+    return max(map(_highest, marks), default=0), max((mark.last_at for mark in marks), default=0)
+
+
+def highest_of_members(conversation: Conversation) -> int:
+    """The same of every member's row of a group: a read unit for each, so this is only for who gives out the next number."""
+    members = directory.members(conversation.app_id, conversation.low)
+    rows = store.get_many([ref(conversation.app_id, user, conversation.low) for user in members])
+    return max((_highest(rules.marks_of(row)) for row in rows if row), default=0)
+
+
+def _highest(marks: Marks) -> int:
+    return max(marks.last_seq, marks.read_seq, marks.fetched_seq, marks.skip_seq, marks.cut_seq, marks.join_seq)
 
 
 def acknowledge(app_id: str, reader: int, number: int, msg_id: int, others: Mapping[str, int]) -> store.Outcome:

@@ -1,14 +1,14 @@
 """The conversation log: append-only, numbered 1, 2, 3, … without a gap. The truth; everything else is a watermark into it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
+from types import MappingProxyType
 from typing import NamedTuple
 
-from messaging.base import keys, store
-from messaging.base.errors import ApiError, Code
+from messaging.base import clock, keys, store
 from messaging.base.keys import Conversation
 from messaging.base.settings import settings
-from messaging.conversations import inbox, rules
+from messaging.conversations import inbox, pace, rules
 from messaging.conversations.models import Message
 from messaging.conversations.rules import COMMAND, PARTS
 
@@ -19,13 +19,14 @@ IN_FLIGHT_S = 60  # longer than any function runs: no message expires under an a
 
 class Tip(NamedTuple):
     """The newest message of a conversation: its number, when it was sent, until when it keeps the conversation busy (ms), and its place in
-    a chain of sums (see `Message.uncounted`; None where only the number is known); 0s before the first."""
+    a chain of sums (see `Message.uncounted`; None where only the number is known); whose the backlog is (`pace`). 0s before the first."""
 
     msg_id: int
     sent_at: int
     busy_until: int = 0
     uncounted: int | None = None
     chain: int = 1
+    shares: pace.Shares = MappingProxyType({})
 
 
 NOTHING = Tip(0, 0, uncounted=0)
@@ -40,7 +41,7 @@ def tip(conversation: Conversation, now_ms: int) -> Tip:
         TableName=settings().messages_table,
         KeyConditionExpression="conversation = :c",
         ExpressionAttributeValues=store.pack({":c": conversation.key}),
-        ProjectionExpression="msg_id, sent_at, busy_until, uncounted, chain",
+        ProjectionExpression="msg_id, sent_at, sender, busy_until, backlog, uncounted, chain",
         ScanIndexForward=False,
         Limit=1,
     )
@@ -50,40 +51,64 @@ def tip(conversation: Conversation, now_ms: int) -> Tip:
     return newest
 
 
+def settled(conversation: Conversation, newest: Tip, now_ms: int) -> Tip:
+    """The same for who gives out the next number, and may.
+
+    Where every message of a group has expired, a member's mark may know of a later one than the head does.
+    """
+    if not settings().retention_s or conversation.kind != "group" or not expired(newest.sent_at, now_ms):
+        return newest
+    known = inbox.highest_of_members(conversation)
+    return Tip(known, newest.sent_at) if known > newest.msg_id else newest
+
+
 def _tip(item: store.Item) -> Tip:
     sent_at = item["sent_at"]
-    busy_until = item.get("busy_until", rules.busy_until(0, sent_at, settings().conversation_rate_per_s))
-    return Tip(item["msg_id"], sent_at, busy_until, item.get("uncounted"), item.get("chain", 1))
+    busy_until = item.get("busy_until", sent_at + pace.interval(settings().conversation_rate_per_s))
+    shares = {int(sender): ms for sender, ms in item["backlog"].items()} if "backlog" in item else {item["sender"]: busy_until - sent_at}
+    return Tip(item["msg_id"], sent_at, busy_until, item.get("uncounted"), item.get("chain", 1), shares)
 
 
-def overfull(newest: Tip, now_ms: int) -> bool:
-    """Whether the conversation is ahead of its rate by more than a burst: one message more would only feed the storm.
-
-    It is as late as its newest message says, where that is later than `now_ms`: who has been at it for a while, or whose clock is behind,
-    is not to be refused for that.
-    """
-    rate, burst = settings().conversation_rate_per_s, settings().conversation_burst
-    return rules.overfull(newest.busy_until, max(now_ms, newest.sent_at), rate, burst)
+def overfull(newest: Tip, sender: int, now_ms: int) -> bool:
+    """Whether the conversation is so far ahead of its rate that this sender has to wait: one message more would only feed the storm."""
+    return pace.refuses(_backlog(newest, now_ms), sender, settings().conversation_rate_per_s, settings().conversation_burst)
 
 
-def append(message: Message, newest: Tip, relocate: Callable[[int, int], int] | None = None) -> int:
+def _backlog(newest: Tip, now_ms: int) -> pace.Backlog:
+    return pace.backlog(newest.sent_at, newest.busy_until, newest.shares, now_ms)
+
+
+def holders(conversations: Iterable[Conversation], slots: Iterable[int]) -> list[str | None]:
+    """Whose append has taken each of these slots (`written_by`); None for one that is free."""
+    table = settings().messages_table
+    refs: list[store.Ref] = [(table, {"conversation": each.key, "msg_id": slot}) for each, slot in zip(conversations, slots, strict=True)]
+    return [item["written_by"] if item else None for item in store.get_many(refs, only="conversation, msg_id, written_by")]
+
+
+def append(
+    message: Message,
+    newest: Tip,
+    relocate: Callable[[int, int], int] | None = None,
+    release: Callable[[int], None] = lambda taken: None,
+) -> int | None:
     """Puts the message into the slot `message.msg_id`, or into the next free one, exactly once; returns its number.
 
     `relocate(old, new)` moves a reservation and returns the slot that it names now. A slot that holds this very message already
-    (an earlier attempt, or a repeat by the SDK after a lost reply) counts as done. ApiError TOO_MANY_REQUESTS when others keep
-    winning the race: nothing was written then, and repeating the request is safe.
+    (an earlier attempt, or a repeat by the SDK after a lost reply) counts as done. None when others keep winning the race: this
+    attempt has written nothing then, and `release(taken)` is told the slot that it lost last.
     """
     conversation, slot, rate = keys.parse(message.conversation), message.msg_id, settings().conversation_rate_per_s
+    put_ms, moved_ms = pace.cost(message.text_bytes, rate), pace.interval(rate) if relocate else 0
     for attempt in range(1, APPEND_ATTEMPTS + 1):
         if newest.msg_id < slot - 1:  # the slot was named by an attempt that had seen more: time, rate and sums go on from what it saw
             newest = tip(conversation, message.sent_at)
         # Later in the log is never earlier on the clock, whatever the clocks of two containers say.
         sent_at = max(message.sent_at, newest.sent_at)
-        writes = 2 * attempt - 1 if relocate else attempt  # so far; a reservation was moved for each race that was lost
-        busy_until = rules.busy_until(newest.busy_until, sent_at, rate, writes)
-        ahead = busy_until > rules.busy_until(0, sent_at, rate)
+        # Races that were lost count, too: each took a put, and a reservation that was moved.
+        spent_ms = attempt * put_ms + (attempt - 1) * moved_ms
+        busy = pace.added(_backlog(newest, message.sent_at), message.sender, spent_ms)
         uncounted, chain = rules.next_uncounted(newest.uncounted if newest.msg_id == slot - 1 else None, newest.chain, slot, message.ctype)
-        changes = {"msg_id": slot, "sent_at": sent_at, "expires_at": _expiry(sent_at), "busy_until": busy_until if ahead else None}
+        changes = {"msg_id": slot, "sent_at": sent_at, "expires_at": _expiry(sent_at), **_told(message.sender, sent_at, busy)}
         item = message.model_copy(update=changes | {"uncounted": uncounted, "chain": chain})
         outcome = store.attempt(
             store.dynamodb().put_item,
@@ -93,12 +118,24 @@ def append(message: Message, newest: Tip, relocate: Callable[[int, int], int] | 
         )
         if outcome.applied or outcome.item["written_by"] == message.written_by:
             return slot
+        if attempt == APPEND_ATTEMPTS:
+            break
         store.backoff(attempt)
         newest = tip(conversation, message.sent_at)
-        if overfull(newest, message.sent_at):
+        if overfull(newest, message.sender, clock.now_ms()):
             break
         slot = relocate(slot, newest.msg_id + 1) if relocate else newest.msg_id + 1
-    raise ApiError(Code.TOO_MANY_REQUESTS, "too many messages into this conversation at once, send again")
+    release(slot)
+    return None
+
+
+def _told(sender: int, sent_at: int, busy: pace.Backlog) -> dict[str, object]:
+    """What a message says of the backlog: nothing where it is the usual one."""
+    rate = settings().conversation_rate_per_s
+    if not rate or busy.until == sent_at + pace.interval(rate) == sent_at + sum(busy.shares.values()):
+        return {}
+    alone = busy.shares == {sender: busy.until - sent_at}
+    return {"busy_until": busy.until, "backlog": None if alone else {str(each): ms for each, ms in busy.shares.items()}}
 
 
 def page(conversation: Conversation, oldest: int, newest: int, limit: int, now_ms: int) -> tuple[list[Message], bool]:

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from messaging.base import keys
 from messaging.base.errors import ApiError, Code
-from messaging.base.wire import INT32, Id, IdOrZero, Integer, Stored, Text, Wire, flagged
+from messaging.base.wire import INT32, Id, IdOrZero, Integer, Stored, Text, TransactionId, Wire, flagged
 from messaging.conversations.rules import CONTENT_TYPES, PARTS, Marks, status, text_bytes
 
 MAX_TARGETS = 500
@@ -37,7 +37,7 @@ class SendRequest(Wire):
     config: Text | None = None
     ext: Text | None = None
     from_user_id: IdOrZero | None = None  # 0: not set
-    transaction_id: Annotated[Integer, Field(ge=-keys.MAX_ID, le=keys.MAX_ID)] | None = None
+    transaction_id: TransactionId | None = None  # 0: not set
 
 
 class HistoryQuery(Wire):
@@ -83,6 +83,7 @@ class Message(Stored):
     config: str | None = None
     ext: str | None = None
     busy_until: int | None = None  # ms; only where the conversation is ahead of its rate: until when it would take it to catch up
+    backlog: dict[str, int] | None = None  # sender → ms of that; only where it is not this sender's alone
     expires_at: int | None = None  # s, the table's TTL
     uncounted: int | None = None
     chain: int = 1

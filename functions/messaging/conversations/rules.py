@@ -94,19 +94,6 @@ def next_uncounted(before: int | None, chain: int, msg_id: int, ctype: int) -> t
     return (counts_not, msg_id) if before is None else (before + counts_not, chain)
 
 
-def busy_until(before: int, sent_at: int, rate_per_s: int, writes: int = 1) -> int:
-    """Until when (ms) a message sent at `sent_at` keeps a conversation busy that was so until `before`: the generic cell rate algorithm.
-
-    Races that were lost for it count, too: what has to be limited are the writes, and those grow faster than the messages.
-    """
-    return max(before, sent_at) + (writes * (1000 // rate_per_s) if rate_per_s else 0)
-
-
-def overfull(busy_until: int, now_ms: int, rate_per_s: int, burst: int) -> bool:
-    """Whether more than `burst` writes beyond `rate_per_s` went into a conversation (0: there is no limit)."""
-    return rate_per_s > 0 and busy_until - now_ms > burst * (1000 // rate_per_s)
-
-
 def digest(what: Mapping[str, object]) -> str:
     """Of a request's meaning: equal exactly for requests that ask for the same."""
     return hashlib.sha256(json.dumps(what, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -121,6 +108,12 @@ def require_sendable(ctype: int, parts: Mapping[str, str | None], limit: int) ->
     size = text_bytes(parts)
     if size > limit:
         raise ApiError(Code.MESSAGE_TOO_LARGE, f"content, attachment, config and ext are {size} bytes together, the limit is {limit}")
+
+
+def require_request_size(text_bytes: int, targets: int, limit: int) -> None:
+    """ApiError MESSAGE_TOO_LARGE for more than a request may write over all its targets."""
+    if text_bytes * targets > limit:
+        raise ApiError(Code.MESSAGE_TOO_LARGE, f"targets: {text_bytes} bytes to each of {targets} are too many, the limit is {limit}")
 
 
 def text_bytes(parts: Mapping[str, str | None]) -> int:

@@ -1,9 +1,9 @@
 """Who exists: apps, users, groups. Read by the endpoints, written by the command line.
 
-Items: an app (`entity` = app: `admin_id`, `last_id`, and which generations of its key are good), a user or a group (`entity` = app #
-number, `facet` = profile, `what`), and a group's members (`facet` = member # user). A group's profile is its head too: `last_seq`,
-`last_at`, `skip_seq`. A user's may carry `revoked_at` (ms: older tokens are refused; it only moves forward; `revoked_by` is a nonce)
-and `disabled`.
+Items: an app (`entity` = app: `admin_id`, `last_id`, which generations of its key are good, `send_rate` and `send_burst` where its sends
+are limited), a user or a group (`entity` = app # number, `facet` = profile, `what`), and a group's members (`facet` = member # user). A
+group's profile is its head too: `last_seq`, `last_at`, `skip_seq`. A user's may carry `revoked_at` (ms: older tokens are refused; it only
+moves forward; `revoked_by` is a nonce) and `disabled`.
 Apps, users and groups carry `listing`, the partition of the index that lists them. Of a user who was erased nothing is left but the
 number (`what` = erased, `erased_at`), which nobody else ever gets.
 
@@ -107,6 +107,13 @@ def create_app(app_id: str, now_ms: int) -> store.Item:
     if not _put(item):
         raise ApiError(Code.BAD_PARAMETER, f"app_id: app {app_id} exists already")
     return item
+
+
+def limit_sends(app_id: str, rate: int, burst: int) -> None:
+    """How many units a second, and at once, the app's administrators may send; rate 0: no limit. ApiError UNKNOWN_APP."""
+    place: store.Ref = (settings().directory_table, {"entity": app_id, "facet": keys.PROFILE})
+    if not store.update(place, {"send_rate": rate, "send_burst": burst}, "attribute_exists(entity)").applied:
+        raise ApiError(Code.UNKNOWN_APP, f"app_id: app {app_id} does not exist")
 
 
 def create(app_id: str, what: Literal["user", "group"], now_ms: int, number: int | None = None, **profile: object) -> store.Item:
