@@ -625,8 +625,8 @@ MUTANTS = (
     mutant(
         "a token that nobody signed empties the keyring",
         "messaging/people/tokens",
-        "        ring = _fetched()\n        _refreshed.put",
-        "        _ring.clear()\n        ring = _fetched()\n        _refreshed.put",
+        "        ring = _asked()\n        _refreshed.put",
+        "        _ring.clear()\n        ring = _asked()\n        _refreshed.put",
         "unit/test_tokens.py::test_a_token_that_nobody_signed_takes_the_keys_from_nobody_who_has_one_during_an_outage",
     ),
     mutant(

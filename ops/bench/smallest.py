@@ -71,7 +71,7 @@ def _signature(service: str, headers: dict[str, str], body: str) -> str:
 
 
 def _caller(event: dict[str, Any]) -> tuple[str, int]:
-    """The app and the user of a token that is well signed; app and keys are asked for once."""
+    """The app and the user of a token that is well signed, of a user who exists; app, keys and user are asked for once."""
     app = event["headers"]["app_id"]
     if app not in _cached:
         key = {"entity": {"S": app}, "facet": {"S": "profile"}}
@@ -80,9 +80,16 @@ def _caller(event: dict[str, Any]) -> tuple[str, int]:
         _cached["keys"] = json.loads(call(SECRETS, "GetSecretValue", {"SecretId": os.environ["TOKEN_SECRET"]})["SecretString"])
     signed, _, signature = event["headers"]["access-token"].rpartition(".")
     head, payload = (json.loads(_decoded(part)) for part in signed.split("."))
-    expected = hmac.digest(_cached["keys"][head["kid"]].encode(), signed.encode(), "sha256")
+    kid, generation = head["kid"].split(".")
+    meaning = f"{app}#{generation}#{_cached[app]['nonce']['S']}"
+    own = hmac.digest(_cached["keys"][kid].encode(), meaning.encode(), "sha256").hex()
+    expected = hmac.digest(own.encode(), signed.encode(), "sha256")
     if not hmac.compare_digest(expected, _decoded(signature)) or payload["app"] != app or payload["exp"] < time.time():
         raise PermissionError(payload["sub"])
+    user = f"{app}#{payload['sub']}"
+    if user not in _cached:
+        key = {"entity": {"S": user}, "facet": {"S": "profile"}}
+        _cached[user] = call(DYNAMODB, "GetItem", {"TableName": os.environ["DIRECTORY_TABLE"], "Key": key})["Item"]
     return app, int(payload["sub"])
 
 

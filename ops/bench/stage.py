@@ -207,11 +207,14 @@ class Stage:
         return Group(group, [owner, other, last, *copies])
 
     def _copy(self, group: int, member: int, copies: Iterable[int]) -> None:
-        """Puts the listing and the row of more members, as joining leaves them."""
+        """Puts the profile, the listing and the row of more members, as joining leaves them."""
         entity, aws = keys.entity(APP, group), self.world.aws
+        profile = aws.tables["Directory"][keys.entity(APP, member), keys.PROFILE]
         listing, row = aws.tables["Directory"][entity, keys.member(member)], aws.tables["Inbox"][keys.entity(APP, member), group]
         for copy in copies:
             self.doing.still()
+            own = {"entity": {"S": keys.entity(APP, copy)}, "entity_id": {"N": str(copy)}}
+            aws.tables["Directory"][keys.entity(APP, copy), keys.PROFILE] = {**profile, **own}
             aws.tables["Directory"][entity, keys.member(copy)] = {**listing, "facet": {"S": keys.member(copy)}}
             aws.tables["Inbox"][keys.entity(APP, copy), group] = {**row, "reader": {"S": keys.entity(APP, copy)}}
 

@@ -35,6 +35,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from infra.settings import ROOT
+from messaging.base import keys
+from messaging.people import tokens
 from tests import world as worlds
 from tests.fast_aws import FastAws
 from tests.fast_world import FastWorld, fast_world
@@ -44,6 +46,7 @@ ADMIN, ALICE, BOB, CAROL, DAVE, GROUP = 1, 1001, 1002, 1003, 1004, 1005
 MESSAGES = 30  # from Alice to Bob: more than a page of history, which has 20
 CONTENT = "Shall we meet at the station at half past seven and walk to the theatre from it?"  # 80 characters
 KEYS = {"current": "k1", "k1": "5" * 64}
+NONCE = "0" * 32  # of every app: what its key is made of, beside the stack's
 TOKEN_S = 3600
 CONTROL = "Stub"
 HOST = "127.0.0.1"
@@ -89,6 +92,9 @@ def filled() -> Iterator[FastAws]:
         fill(world)
         world.aws.wrote = lambda table, old, new: None
         world.aws.secret = KEYS
+        for app_id in APPS:
+            place = app_id, keys.PROFILE
+            world.aws.tables["Directory"][place] = {**world.aws.tables["Directory"][place], "nonce": {"S": NONCE}}
         yield world.aws
 
 
@@ -96,7 +102,8 @@ def token(user: int, role: int = 1, app: str = worlds.APP) -> str:
     """An access token of that user from now on; role 2 is an administrator's."""
     now = time.time()
     claims = {"app": app, "sub": str(user), "role": role, "iat": now, "exp": now + TOKEN_S}
-    return jwt.encode(claims, KEYS["k1"], "HS256", {"kid": "k1"})
+    key = tokens._derived("k1", KEYS["k1"], {"entity": app, "nonce": NONCE}, 1)
+    return jwt.encode(claims, key.value, tokens.ALGORITHM, {"kid": key.kid})
 
 
 def event(name: str) -> dict[str, Any]:

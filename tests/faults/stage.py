@@ -39,7 +39,7 @@ class Stage:
         self.alice, self.bob, self.carol, self.dave = (world.user(name) for name in ("alice", "bob", "carol", "dave"))
         self.small = world.group(self.alice, self.bob, self.carol)
         self.large = world.group(self.alice, self.bob, self.carol, self.dave)
-        self.tokens = {user: world.token(user, USER, lives_s=10**9) for user in self.users}
+        self.tokens = {user: world.token(user, USER, lives_s=10**7) for user in self.users}
         self.admin = world.admin()
         pairs = ((self.alice, self.bob), (self.bob, self.alice), (self.alice, self.small), (self.bob, self.large), (self.alice, self.large))
         past = [self.say(sender, target, f"past {sender} to {target}") for sender, target in pairs]

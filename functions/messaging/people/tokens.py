@@ -68,14 +68,19 @@ store.at_start(_secrets)
 
 def keyring() -> Ring:
     """The keys, at most `CACHE_S` old; ApiError STORE_FAILED where they cannot be had: no keys, no entry."""
-    return _ring.get(settings().token_secret) or _fetched()
+    return _ring.get(settings().token_secret) or _asked()
+
+
+def _asked() -> Ring:
+    """The keys as they are now, unless they could not be had a moment ago."""
+    if _failed.get(settings().token_secret):
+        raise _out_of_reach()
+    return _fetched()
 
 
 def _fetched() -> Ring:
     """The keys as they are now. What is in memory is replaced by keys that were read, and by nothing else."""
     secret = settings().token_secret
-    if _failed.get(secret):
-        raise _out_of_reach()
     try:
         content = json_object(_secrets().get_secret_value(SecretId=secret)["SecretString"])
     except (BotoCoreError, ClientError, KeyError, ValueError) as error:
@@ -96,7 +101,7 @@ def _stack_key(kid: str) -> str | None:
     """One of the stack's keys. For one that is not known yet they are fetched afresh; that cannot hurt who has another."""
     secret, ring = settings().token_secret, keyring()
     if kid not in ring.keys and not _refreshed.get(secret):
-        ring = _fetched()
+        ring = _asked()
         _refreshed.put(secret, True)
     return ring.keys.get(kid)
 
