@@ -10,7 +10,6 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pytest
@@ -18,7 +17,6 @@ import pytest
 from messaging.base import settings, store
 from messaging.base.telemetry import logger
 from messaging.conversations import rules
-from messaging.conversations.rules import Marks
 from messaging.people import directory
 from tests import world as worlds
 from tests.conftest import ENVIRONMENT
@@ -84,7 +82,7 @@ class FastWorld(World):
             self.broken.append(f"message changed: {old} → {new}")
         if table == "Inbox" and old is not None:
             before, after = rules.marks_of(store.unpack(old)), rules.marks_of(store.unpack(new or {}))
-            back = [mark.name for mark in fields(Marks) if getattr(after, mark.name) < getattr(before, mark.name)]
+            back = [mark for mark in rules.WATERMARKS if getattr(after, mark) < getattr(before, mark)]
             if back:
                 self.broken.append(f"marks moved back: {back} of {before} → {after}")
             if before != after and "left_at" in old and "left_at" in (new or {}):
@@ -140,8 +138,8 @@ def fast_world(**environment: str) -> Iterator[FastWorld]:
         settings.settings.cache_clear()
         world = FastWorld()
         clock = _Clock(world)
-        for module in ("messaging.edge", "messaging.people.directory", "messaging.people.tokens", "messaging.base.store"):
-            patch.setattr(f"{module}.time", clock)
+        for module in ("edge", "people.directory", "people.tokens", "base.store", "conversations.tallies"):
+            patch.setattr(f"messaging.{module}.time", clock)
         patch.setattr(worlds, "_now", lambda: world.now_ms)
         patch.setattr(worlds, "time", clock)
         patch.setattr(store, "parallel", world._in_turn)

@@ -1,7 +1,8 @@
 """Who exists: apps, users, groups. Read by the endpoints, written by the command line.
 
 Items: an app (`entity` = app: `admin_id`, `last_id`, `revoked` user id → ms), a user or a group (`entity` = app # number, `facet` =
-profile, `what`), and a group's members (`facet` = member # user). A group's profile is its head too: `last_seq`, `last_at`, `skip_seq`.
+profile, `what`), and a group's members (`facet` = member # user). A group's profile is its head too: `last_seq`, `last_at`,
+`skip_seq`, `skip_sum`.
 Apps, users and groups carry `listing`, the partition of the index that lists them. Of a user who was erased nothing is left but the
 number (`what` = erased, `erased_at`), which nobody else ever gets.
 """
