@@ -53,7 +53,7 @@ FUNCTIONS = (
     Function(
         "unread",
         "endpoints.unread",
-        {"messages": ("Query",), "inbox": ("Query",), "directory": ("GetItem", "BatchGetItem")},
+        {"messages": ("BatchGetItem", "Query"), "inbox": ("Query", "UpdateItem"), "directory": ("GetItem", "BatchGetItem")},
         ("GET /message/unread",),
     ),
     Function(

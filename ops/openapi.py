@@ -91,7 +91,7 @@ DETAILS = {
     "forget": "For this user on all devices. The next message brings the conversation back with only what came after.",
     "ack": "An older `msg_id` than the last one succeeds and changes nothing.",
     "unread": "A conversation is listed as long as it holds a message that the caller may see. Pass `next_cursor` as `cursor` until it "
-    "is null.",
+    "is null; where `list_changed` is there, a conversation has moved up to the pages before meanwhile: read the first one again.",
 }
 
 NUMBER = "The conversation: the other user's id, the group's id, or 0 for the system's messages."
@@ -132,6 +132,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "message": "null: success.",
         "msg_ids": "The message's number in each target's conversation, in the order of `targets`.",
         "next_cursor": "Where the next page begins; null: this is the last one.",
+        "list_changed": "Only where it is true: which conversations come before this page is not what it was when its cursor was given.",
     },
     "Page": {
         "is_last": "Whether there is nothing older.",
@@ -154,7 +155,10 @@ FIELDS: dict[str, dict[str, str]] = {
         "timestamp": "When it was accepted, ms.",
         "to_xid": "The recipient, or the group.",
     },
-    "Conversation": {"conversation_id": NUMBER, "num": "How many messages from others are unread."},
+    "Conversation": {
+        "conversation_id": NUMBER,
+        "num": "How many messages from others are unread; null where that could not be told in time.",
+    },
     "Party": {"uid": "A user's or group's id, or 0.", "device_sn": "Always 0."},
 }
 VALUES: dict[str, dict[str, Schema]] = {  # beyond the type
@@ -320,7 +324,12 @@ def _views() -> dict[str, list[Schema]]:
     ]
     messages = [message_view(row, 1002, Marks(read_seq=16), Marks(read_seq=16)) for row in rows]
     pages = [page_view(messages, 15), page_view([], 0)]
-    return {"Message": messages, "Page": pages, "Conversation": [conversation_view(1001, 1)], "Party": [xid(1001)]}
+    return {
+        "Message": messages,
+        "Page": pages,
+        "Conversation": [conversation_view(1001, 1), conversation_view(1003, None)],
+        "Party": [xid(1001)],
+    }
 
 
 VIEWS = _views()
@@ -330,7 +339,10 @@ SUCCESS: dict[str, list[Schema]] = {
     "ack": [{"data": True}],
     "forget": [{"data": True}],
     "history": [{"data": page} for page in VIEWS["Page"]],
-    "unread": [{"data": VIEWS["Conversation"], "next_cursor": cursor} for cursor in (f"{SAMPLE_MS}-1001", None)],
+    "unread": [
+        {"data": VIEWS["Conversation"], "next_cursor": f"{SAMPLE_MS}-1001-0123456789abcdef"},
+        {"data": VIEWS["Conversation"], "next_cursor": None, "list_changed": True},
+    ],
 }
 
 
@@ -383,13 +395,13 @@ def _response(description: str, content: Schema) -> Schema:
 
 
 def _shape(name: str, *examples: Schema) -> Schema:
-    """The schema of an object that has the shape of all these: the same fields, and of each field every type that occurs."""
+    """The schema of an object that has the shape of all these: of each field every type that occurs; what one has not is optional."""
     properties = {}
-    for field in examples[0]:
-        schema = _type_of([example[field] for example in examples]) | VALUES.get(name, {}).get(field, {})
+    for field in dict.fromkeys(field for example in examples for field in example):
+        schema = _type_of([example[field] for example in examples if field in example]) | VALUES.get(name, {}).get(field, {})
         twin = f"Whether `{field.removeprefix('set_')}` carries a value."
         properties[field] = {**schema, "description": twin if field.startswith("set_") else FIELDS[name][field]}
-    return {"type": "object", "properties": properties, "required": sorted(properties)}
+    return {"type": "object", "properties": properties, "required": sorted(set(properties).intersection(*examples))}
 
 
 TYPES = {bool: "boolean", int: "integer", str: "string", type(None): "null", dict: "object", list: "array"}
@@ -405,7 +417,7 @@ def _type_of(values: list[Any]) -> Schema:
         schema["items"] = _type_of([item for value in values for item in value])
     elif types == ["object"]:
         schema["maxProperties"] = 0
-    elif types == ["integer"]:
+    elif types[0] == "integer":
         schema["format"] = "int64"
     return schema
 

@@ -13,9 +13,10 @@ from typing import NamedTuple, TypeVar
 from messaging.base import keys, store
 from messaging.base.keys import Conversation
 from messaging.base.settings import settings
-from messaging.conversations import inbox, log, membership, rules
+from messaging.conversations import inbox, log, membership, rules, tallies
 from messaging.conversations.log import Tip
-from messaging.conversations.rules import News
+from messaging.conversations.lookup import Found
+from messaging.conversations.rules import News, Skip
 from messaging.people import directory
 from ops import scan
 
@@ -71,7 +72,7 @@ def group(app_id: str, group_id: int, only: int | None, now_ms: int) -> Rebuilt:
     newest = log.tip(conversation, now_ms)
     by_head = bool(profile.get("by_head"))
     if members and newest.msg_id:
-        inbox.move_head(conversation, News(newest.msg_id, newest.sent_at, newest.msg_id if by_head else 0))
+        inbox.move_head(conversation, News(newest.msg_id, newest.sent_at, _sum(newest) if by_head else rules.NO_SKIP))
     done = Rebuilt()
     for chunk in _chunks(members):
         rows = store.get_many([inbox.ref(app_id, member, group_id) for member in chunk])
@@ -103,24 +104,31 @@ def _made(conversation: Conversation, newest: Tip, reader: int, now_ms: int) -> 
     if not profile or profile["what"] != "user":
         return False
     read = log.newest_of(conversation, reader, now_ms - DELIVERED_MS)
-    marks = {"last_seq": newest.msg_id, "last_at": newest.sent_at, "skip_seq": newest.msg_id}
+    marks = {"last_seq": newest.msg_id, "last_at": newest.sent_at, "skip_seq": newest.msg_id, "count_seq": newest.msg_id}
     return inbox.advance(conversation, reader, rules.Marks(), marks | ({"read_seq": read} if read else {}))
 
 
 def _move(conversation: Conversation, newest: Tip, reader: int, row: inbox.Row, now_ms: int) -> bool:
-    """Whether the row was wrong. One that is right is left alone: `skip_seq` would have its number counted until it is read."""
+    """Whether the row was wrong. One that is right is left alone: else its number would have to be counted in the log."""
     marks = rules.marks_of(row)
-    if marks.last_seq >= newest.msg_id and _is_right(conversation, marks, reader, now_ms):
+    if marks.last_seq >= newest.msg_id and _is_right(conversation, row, reader, now_ms):
         return False
     upto = max(newest, Tip(marks.last_seq, marks.last_at), key=attrgetter("msg_id"))
-    skip = {"skip_seq": upto.msg_id} if upto.msg_id > marks.floor else {}
-    return inbox.advance(conversation, reader, marks, {"last_seq": upto.msg_id, "last_at": upto.sent_at, **skip})
+    count = {"skip_seq": upto.msg_id, "count_seq": upto.msg_id} if upto.msg_id > marks.floor else {}
+    return inbox.advance(conversation, reader, marks, {"last_seq": upto.msg_id, "last_at": upto.sent_at, **count}, tally={})
 
 
-def _is_right(conversation: Conversation, marks: rules.Marks, reader: int, now_ms: int) -> bool:
-    """Whether the row's number is what the log says. Not so where a mark was lost, or where a delivery has made a lost row anew."""
-    told = rules.unread(marks)
-    return not told or told == log.count(conversation, marks.floor, reader, now_ms)  # None is counted whenever it is asked for
+def _is_right(conversation: Conversation, row: inbox.Row, reader: int, now_ms: int) -> bool:
+    """Whether the list tells what the log says. Not so where a mark was lost, or where a delivery has made a lost row anew."""
+    found = Found(conversation, row["conversation"], rules.marks_of(row), tally=row.get("tally", {}))
+    (told,) = tallies.numbers(conversation.app_id, reader, [found], now_ms, tallies.deadline(), keeps=False)
+    return not told or told == log.count(conversation, found.marks.floor, reader, now_ms)
+
+
+def _sum(newest: Tip) -> Skip:
+    """The newest message as one that a head may skip: what its sum does not say is counted in the log."""
+    told = (0, newest.msg_id + 1) if newest.uncounted is None else (newest.uncounted, newest.chain)
+    return Skip(newest.msg_id, *told)
 
 
 def _chunks(items: Sequence[T]) -> list[Sequence[T]]:

@@ -96,7 +96,7 @@ def _bring(kind: str, table: str, item: store.Item, now_ms: int) -> str:
     if outcome.applied:
         return "put"
     if kind == "inbox":
-        lost = rules.ahead({name: item[name] for name in rules.Marks.__dataclass_fields__ if name in item}, rules.marks_of(outcome.item))
+        lost = rules.ahead({name: item[name] for name in rules.WATERMARKS if name in item}, rules.marks_of(outcome.item))
         if lost and lost.keys() != {"last_at"} and "left_at" not in outcome.item:
             return "moved" if inbox.advance(personal.conversation_of(item), _reader(item), rules.marks_of(outcome.item), lost) else ""
     return ""

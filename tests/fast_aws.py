@@ -26,6 +26,7 @@ Place = tuple[Any, Any]  # the values of the partition key and of the sort key (
 Test = Callable[[Item, dict[str, str], dict[str, Value]], bool]  # item, names, values
 
 SCHEMAS = {"Messages": keys.MESSAGES, "Inbox": keys.INBOX, "Dedup": keys.DEDUP, "Directory": keys.DIRECTORY}
+NEW = {"uncounted", "chain", "skip_sum", "own", "count_seq", "tally"}  # attributes that 0.1.0 does not know
 ITEM_BYTES = 400 * 1024  # AWS limit
 GET_KEYS = 100  # keys per BatchGetItem, AWS limit
 SQS_ENTRIES = 10  # per SendMessageBatch, AWS quota
@@ -74,6 +75,7 @@ class FastAws:
         self.marked = self.tables
         self.page_items: int | None = None
         self.wrote: Callable[[str, Item | None, Item | None], None] = lambda table, old, new: None
+        self.release: str | None = None  # "0.1.0": what that release does not know is not written
 
     def snapshot(self) -> Snapshot:
         return Snapshot({name: Table(items) for name, items in self.tables.items()}, list(self.records), list(self.bodies))
@@ -86,6 +88,14 @@ class FastAws:
     def mark(self) -> None:
         """From here on, a stale read tells what the tables hold now."""
         self.marked = self.snapshot().tables
+
+    def rewrite(self) -> None:
+        """Everything is as 0.1.0 would have left it."""
+        for table in self.tables.values():
+            for place, item in list(table.items()):
+                table[place] = _known(item)
+        self.records = [{**record, "dynamodb": _known_image(record["dynamodb"])} for record in self.records]
+        self.bodies = [_known_job(body) for body in self.bodies]
 
     # --- what is answered
 
@@ -104,7 +114,8 @@ class FastAws:
             if len(set(places)) < len(places):
                 raise invalid("Provided list of item keys contains duplicates")
             source = self.tables if wanted.get("ConsistentRead") else tables
-            responses[table] = [_projected(source[table][place], wanted) for place in places if place in source[table]]
+            only = wanted.get("ProjectionExpression")
+            responses[table] = [_projected(source[table][place], only) for place in places if place in source[table]]
         if not 0 < sum(len(wanted["Keys"]) for wanted in request["RequestItems"].values()) <= GET_KEYS:
             raise invalid("Too many items requested for the BatchGetItem call")
         return {"Responses": responses, "UnprocessedKeys": {}}
@@ -133,7 +144,7 @@ class FastAws:
             page = [item for item in page if _condition(request["FilterExpression"])(item, names, values)]
         reply["Count"] = len(page)
         if request.get("Select") != "COUNT":
-            reply["Items"] = [_projected(item, request) for item in page]
+            reply["Items"] = [_projected(item, request.get("ProjectionExpression")) for item in page]
         return reply
 
     def _Scan(self, request: dict[str, Any], tables: dict[str, Table]) -> Any:
@@ -169,6 +180,9 @@ class FastAws:
         if "ConditionExpression" in request and not _condition(request["ConditionExpression"])(old or {}, names, values):
             raise refused(old if request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" else None)
         new = change(old)
+        if self.release and new is not None:
+            new = {name: value for name, value in new.items() if name not in NEW or name in (old or {})}
+            new |= {name: value for name, value in (old or {}).items() if name in NEW}
         if new is not None and len(json.dumps(new, ensure_ascii=False).encode()) > ITEM_BYTES:
             raise invalid("Item size has exceeded the maximum allowed size")
         if new is None:
@@ -188,7 +202,7 @@ class FastAws:
             raise error("AWS.SimpleQueueService.TooManyEntriesInBatchRequest")
         if sum(len(entry["MessageBody"].encode()) for entry in entries) > SQS_BYTES:
             raise error("AWS.SimpleQueueService.BatchRequestTooLong")
-        self.bodies += [entry["MessageBody"] for entry in entries]
+        self.bodies += [_known_job(entry["MessageBody"]) if self.release else entry["MessageBody"] for entry in entries]
         return {"Successful": [{"Id": entry["Id"]} for entry in entries]}
 
     def _GetSecretValue(self, request: dict[str, Any], _: object) -> Any:
@@ -204,10 +218,22 @@ def refused(item: Item | None) -> Exception:
     return store.dynamodb().exceptions.ConditionalCheckFailedException(answer | ({"Item": item} if item else {}), "")
 
 
-def _projected(item: Item, request: dict[str, Any]) -> Item:
-    if "ProjectionExpression" not in request:
-        return item
-    return {name: item[name] for name in request["ProjectionExpression"].split(", ") if name in item}
+def _known(item: Item) -> Item:
+    """What 0.1.0 knows of an item."""
+    return {name: value for name, value in item.items() if name not in NEW}
+
+
+def _known_image(change: dict[str, Any]) -> dict[str, Any]:
+    return {**change, "NewImage": _known(change["NewImage"])} if "NewImage" in change else change
+
+
+def _known_job(body: str) -> str:
+    return json.dumps(_known(json.loads(body)))
+
+
+def _projected(item: Item, expression: str | None) -> Item:
+    """Those of its attributes that are asked for."""
+    return {name: item[name] for name in expression.split(", ") if name in item} if expression else item
 
 
 def plain(value: Value) -> Any:
@@ -299,8 +325,8 @@ OPERATORS: dict[str, Callable[..., bool]] = {
 
 def _compare(attribute: str, holds: Callable[..., bool], *operands: str) -> Test:
     def test(item: Item, names: dict[str, str], values: dict[str, Value]) -> bool:
-        value = _at(item, attribute, names)
-        return value is not None and holds(plain(value), *(plain(values[operand]) for operand in operands))
+        held = [_at(item, attribute, names), *(values.get(each) or _at(item, each, names) for each in operands)]
+        return None not in held and holds(*(plain(value) for value in held if value))
 
     return test
 

@@ -10,7 +10,6 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from email.utils import formatdate
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -19,7 +18,6 @@ import pytest
 from messaging.base import clock, settings, store
 from messaging.base.telemetry import logger
 from messaging.conversations import rules
-from messaging.conversations.rules import Marks
 from tests import world as worlds
 from tests.conftest import ENVIRONMENT
 from tests.fast_aws import FastAws, Item, Snapshot
@@ -93,7 +91,7 @@ class FastWorld(World):
             self.broken.append(f"message changed: {old} → {new}")
         if table == "Inbox" and old is not None:
             before, after = rules.marks_of(store.unpack(old)), rules.marks_of(store.unpack(new or {}))
-            back = [mark.name for mark in fields(Marks) if getattr(after, mark.name) < getattr(before, mark.name)]
+            back = [mark for mark in rules.WATERMARKS if getattr(after, mark) < getattr(before, mark)]
             if back:
                 self.broken.append(f"marks moved back: {back} of {before} → {after}")
             if before != after and "left_at" in old and "left_at" in (new or {}):
@@ -159,7 +157,7 @@ def fast_world(**environment: str) -> Iterator[FastWorld]:
         settings.settings.cache_clear()
         world = FastWorld()
         time = _Clock(lambda: world.now_ms + world.skew_ms, lambda: world.frozen_ms)
-        for module in ("base.clock", "base.memory", "edge", "base.store"):
+        for module in ("base.clock", "base.memory", "edge", "base.store", "conversations.tallies"):
             patch.setattr(f"messaging.{module}.time", time)
         patch.setattr(worlds, "_now", lambda: world.now_ms)
         patch.setattr(worlds, "time", _Clock(lambda: world.now_ms))

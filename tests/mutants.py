@@ -341,8 +341,8 @@ MUTANTS = (
     mutant(
         "a batch is not read consistently",
         "messaging/base/store",
-        '{"Keys": [], "ConsistentRead": True, **wanted}',
-        '{"Keys": [], "ConsistentRead": False, **wanted}',
+        '{"ConsistentRead": not weak}',
+        '{"ConsistentRead": False}',
         "faults/test_weak_reads.py::test_what_was_answered_is_seen_whatever_replica_is_asked",
     ),
     mutant(
@@ -403,7 +403,8 @@ MUTANTS = (
                 "    skip_seq: int = 0  # the newest message that does",
                 "    counter: int = 0\n    skip_seq: int = 0  # the newest message that does",
             ),
-            ("        moved |= {", '        moved |= {"counter": marks.counter + (not news.own), '),
+            ('        moved |= {"last_seq', '        moved |= {"counter": marks.counter + (not news.own), "last_seq'),
+            ("WATERMARKS = tuple(", 'WATERMARKS = ("counter",) + tuple('),
             ("    return marks.last_seq - marks.floor if marks.skip_seq <= marks.floor else None", "    return marks.counter"),
         ),
         f"tests/{SINGLE}[deliver-once_more-alone]",
@@ -411,15 +412,15 @@ MUTANTS = (
     mutant(
         "marks are set whatever they were",
         "messaging/conversations/inbox",
-        'conditions = conditions + [f"(attribute_not_exists({mark}) OR {mark} < :{mark})" for mark in marks if mark != "last_at"]',
+        'conditions = conditions + [f"(attribute_not_exists({mark}) OR {mark} {ahead[mark]} :{mark})" for mark in moved if mark in ahead]',
         'conditions = [*conditions, "(attribute_exists(reader) OR attribute_not_exists(reader))"]',
         f"{SINGLE}[fanout-until_answered-with a rival]",
     ),
     mutant(
         "a message that does not exist can be read",
         "messaging/conversations/inbox",
-        '[BELONGS, "last_seq >= :read_seq"]',
-        "[BELONGS]",
+        'conditions = [BELONGS, "last_seq >= :read_seq"]',
+        "conditions = [BELONGS]",
         "endpoints/test_ack.py::test_a_message_that_is_not_there_yet_is_refused",
     ),
     mutant(
@@ -432,8 +433,8 @@ MUTANTS = (
     mutant(
         "one's own messages are counted",
         "messaging/conversations/rules",
-        "    for seq in news.own:",
-        "    for seq in ():",
+        "    for sent in news.own:",
+        "    for sent in ():",
         f"{SINGLE}[deliver-until_answered-alone]",
     ),
     mutant(
@@ -446,15 +447,15 @@ MUTANTS = (
     mutant(
         "a late mark is dropped with the one that came in time",
         "messaging/conversations/rules",
-        '    moved = {"read_seq": read, "skip_seq": skip}\n',
-        '    moved = {"read_seq": read, "skip_seq": skip} if news.last_seq > marks.last_seq else {}\n',
+        "    if newest.seq > skip:\n",
+        "    if newest.seq > skip and news.last_seq > marks.last_seq:\n",
         "workers/test_fanout.py::test_a_late_job_may_still_tell_of_a_command",
     ),
     mutant(
         "a large group's head is not looked at",
         "messaging/conversations/lookup",
-        "if head and head.last_seq > marks.last_seq:",
-        "if head and head.last_seq < marks.last_seq:",
+        "if head and head.last_seq > last_seq:",
+        "if head and head.last_seq < last_seq:",
         f"{SINGLE}[send to two groups-until_answered-alone]",
     ),
     mutant(
@@ -554,9 +555,80 @@ MUTANTS = (
     mutant(
         "of merged jobs only the newer one's marks are kept",
         "messaging/conversations/rules",
-        "return News(newest.last_seq, newest.last_at, max(self.skip_seq, other.skip_seq))",
+        "return News(newest.last_seq, newest.last_at, max(self.skip, other.skip))",
         "return newest",
         "workers/test_fanout.py::test_merging_keeps_the_newest_message_and_the_newest_command",
+    ),
+    # --- unread numbers
+    mutant(
+        "own messages that are read are subtracted",
+        "messaging/conversations/rules",
+        "own = sum(seq > tally.upto for seq in marks.own)",
+        "own = len(marks.own)",
+        "unit/test_tallies.py::test_own_messages_up_to_the_floor_are_not_subtracted",
+    ),
+    mutant(
+        "one's own command is subtracted twice",
+        "messaging/conversations/rules",
+        "            if not sent.is_command:\n                own.add(sent.seq)",
+        "            own.add(sent.seq)",
+        "unit/test_rules.py::test_what_a_delivery_changes_of_a_row",
+    ),
+    mutant(
+        "own messages are forgotten without a word",
+        "messaging/conversations/rules",
+        'return {"own": kept[newer:], "count_seq": kept[newer - 1]}',
+        'return {"own": kept[newer:]}',
+        "unit/test_tallies.py::test_own_messages_beyond_what_a_row_remembers_are_counted_in_the_log",
+    ),
+    mutant(
+        "what was kept of the log is taken for another floor",
+        "messaging/conversations/tallies",
+        "(kept.floor, kept.retention_s) != (floor, retention_s)",
+        "kept.retention_s != retention_s",
+        "unit/test_tallies.py::test_what_was_kept_counts_for_its_own_floor_only",
+    ),
+    mutant(
+        "sums of two chains are subtracted",
+        "messaging/conversations/rules",
+        "elif tally.uncounted is None or tally.chain != marks.chain:",
+        "elif tally.uncounted is None:",
+        "unit/test_tallies.py::test_sums_of_two_chains_are_not_compared",
+    ),
+    mutant(
+        "the first message that is left is one too many",
+        "messaging/conversations/tallies",
+        "        after = first.msg_id - 1\n",
+        "        after = first.msg_id\n",
+        "unit/test_tallies.py::test_expired_messages_are_left_out_wherever_the_border_lies",
+    ),
+    mutant(
+        "a count that fails fails the list",
+        "messaging/conversations/tallies",
+        'logger.exception("unread number not told", extra={"conversation": found.conversation.key})',
+        "raise",
+        "unit/test_tallies.py::test_a_count_that_fails_leaves_out_one_number",
+    ),
+    mutant(
+        "a count that takes too long is seen through",
+        "messaging/conversations/tallies",
+        "while time.monotonic() < until and",
+        "while",
+        "unit/test_tallies.py::test_a_long_count_goes_on_where_the_last_list_stopped",
+    ),
+    mutant(
+        "what an older release skipped is taken as known",
+        "messaging/conversations/inbox",
+        'conditions.append("(attribute_not_exists(skip_seq) OR skip_sum.seq = skip_seq)")',
+        "pass",
+        "unit/test_tallies.py::test_what_0_1_0_skipped_is_counted_after_the_upgrade",
+    ),
+    mutant(
+        "a conversation that moves up between two pages is not told of",
+        "endpoints/unread",
+        "changed = bool(told) and told != [_check(listed[:first])]",
+        "changed = False",
+        "endpoints/test_unread.py::test_what_moves_up_between_two_pages_is_told_of",
     ),
     # --- strangers
     mutant(
@@ -589,16 +661,16 @@ MUTANTS = (
     ),
     mutant(
         "an app's key is every app's",
-        "messaging/people/tokens",
-        "meaning = f\"{app['entity']}#{generation}#{app['nonce']}\"",
-        'meaning = f"{generation}"',
+        "messaging/base/keys",
+        'return f"{app_id}#{generation}#{nonce}"',
+        'return f"{generation}"',
         "ops/test_keys.py::test_a_backend_signs_with_what_keys_show_prints_and_for_its_app_alone",
     ),
     mutant(
         "an app that is made again has the key of the one before",
-        "messaging/people/tokens",
-        "meaning = f\"{app['entity']}#{generation}#{app['nonce']}\"",
-        "meaning = f\"{app['entity']}#{generation}\"",
+        "messaging/base/keys",
+        'return f"{app_id}#{generation}#{nonce}"',
+        'return f"{app_id}#{generation}"',
         "unit/test_tokens.py::test_an_app_that_is_made_again_takes_no_token_from_before_whatever_the_clock_says",
     ),
     mutant(
@@ -824,7 +896,7 @@ MUTANTS = (
     Mutant(
         "a rebuilt row is not counted in the log",
         "ops/rebuild.py",
-        (('"skip_seq": newest.msg_id}\n    return', '"skip_seq": 0}\n    return'),),
+        (('"skip_seq": newest.msg_id, "count_seq": newest.msg_id}\n    return', '"skip_seq": 0, "count_seq": 0}\n    return'),),
         "tests/ops/test_rebuild.py::test_a_lost_inbox_comes_back_with_every_conversation",
     ),
     Mutant(

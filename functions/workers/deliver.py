@@ -16,9 +16,10 @@ from messaging.base.telemetry import lag, logger
 from messaging.conversations import inbox
 from messaging.conversations.models import FanoutJob
 from messaging.conversations.queue import enqueue
-from messaging.conversations.rules import COMMAND, News
+from messaging.conversations.rules import COMMAND, NO_SKIP, News, Skip, skip_of
 from messaging.people import directory
 
+FIELDS = ("conversation", "msg_id", "sent_at", "sender", "ctype", "uncounted", "chain")  # of a message, that a delivery reads
 MEMBERS_PER_JOB = 100  # one fan-out job takes well under a second, and a failed one repeats little
 
 
@@ -30,6 +31,12 @@ class Record(NamedTuple):
     sent_at: int
     sender: int
     ctype: int
+    uncounted: int | None = None
+    chain: int = 1
+
+    @property
+    def skip(self) -> Skip:
+        return skip_of(self.msg_id, self.ctype, self.uncounted, self.chain)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -50,7 +57,7 @@ def _by_conversation(records: list[dict[str, Any]]) -> dict[str, list[Record]]:
     for record in records:
         change = record["dynamodb"]
         if record["eventName"] == "INSERT":
-            image = store.unpack({name: change["NewImage"][name] for name in ("conversation", "msg_id", "sent_at", "sender", "ctype")})
+            image = store.unpack({name: change["NewImage"][name] for name in FIELDS if name in change["NewImage"]})
             batches[image.pop("conversation")].append(Record(change["SequenceNumber"], **image))
     return batches
 
@@ -81,9 +88,9 @@ def _deliver(conversation: Conversation, records: list[Record]) -> None:
 
 def _news(records: list[Record], reader: int | None) -> News:
     newest = max(records, key=lambda record: record.msg_id)
-    commands = (record.msg_id for record in records if record.ctype == COMMAND and record.sender != reader)
-    own = sorted({record.msg_id for record in records if record.sender == reader})
-    return News(newest.msg_id, newest.sent_at, max(commands, default=0), tuple(own))
+    commands = (record.skip for record in records if record.ctype == COMMAND and record.sender != reader)
+    own = sorted({record.skip for record in records if record.sender == reader})
+    return News(newest.msg_id, newest.sent_at, max(commands, default=NO_SKIP), tuple(own))
 
 
 def _jobs(conversation: Conversation, news: News, members: list[int]) -> Iterator[FanoutJob]:
@@ -92,6 +99,8 @@ def _jobs(conversation: Conversation, news: News, members: list[int]) -> Iterato
             conversation=conversation.key,
             last_seq=news.last_seq,
             last_at=news.last_at,
-            skip_seq=news.skip_seq,
+            skip_seq=news.skip.seq,
+            uncounted=news.skip.uncounted if news.skip.seq else None,
+            chain=news.skip.chain,
             members=members[at : at + MEMBERS_PER_JOB],
         )

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from messaging.base import clock, keys, store
 from messaging.base.telemetry import lag, logger
-from messaging.conversations import inbox
+from messaging.conversations import inbox, rules
 from messaging.conversations.models import FanoutJob
 from messaging.conversations.rules import News
 
@@ -22,7 +22,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     jobs = {record["messageId"]: _parsed(record) for record in event["Records"]}
     news: dict[Place, News] = {}
     for job in filter(None, jobs.values()):
-        told = News(job.last_seq, job.last_at, job.skip_seq)
+        skip = rules.skip_of(job.skip_seq, rules.COMMAND, job.uncounted, job.chain) if job.skip_seq else rules.NO_SKIP
+        told = News(job.last_seq, job.last_at, skip)
         for member in job.members:
             place = (job.conversation, member)
             news[place] = news[place].merge(told) if place in news else told

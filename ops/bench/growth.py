@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import count
 
 from messaging.base import keys
+from ops.bench import unread
 from ops.bench.figures import Figure, Line, Part, Progress
 from ops.bench.stage import Stage, Work, stage
 from tests.world import APP
@@ -63,6 +64,7 @@ def measure(progress: Progress) -> Part:
             note=f"of {CONVERSATIONS[0]}: {each[CONVERSATIONS[0]]:g}",
         )
     )
+    figures += unread.figures(progress)
     alike: dict[tuple[float, ...], list[str]] = {}  # operations on the same line of the plot
     for name, sizes in works.items():
         alike.setdefault(tuple(map(_units, sizes.values())), []).append(name)

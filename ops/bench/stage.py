@@ -220,13 +220,13 @@ class Stage:
 
 
 @contextmanager
-def stage(progress: Progress) -> Iterator[Stage]:
-    """An empty Parley to measure in."""
+def stage(progress: Progress, **environment: str) -> Iterator[Stage]:
+    """An empty Parley to measure in; `environment`: settings of the functions."""
     doing = Doing(progress)
     with ThreadPoolExecutor(1) as pool:
         while_waiting(pool.submit(deployed.tables), progress, "synthesizing what is deployed")
     real, nonce = logger._logger, uuid.uuid4  # as long as they are: both are stood in for in the fast world
-    with fast_world() as world, pytest.MonkeyPatch.context() as patch:
+    with fast_world(**environment) as world, pytest.MonkeyPatch.context() as patch:
         printed = io.StringIO()
         patch.setattr(logger, "_logger", real)
         patch.setattr(uuid, "uuid4", nonce)

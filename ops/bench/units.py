@@ -101,7 +101,7 @@ def _unread(here: Stage) -> list[Figure]:
     what = f"Unread of {CONVERSATIONS} conversations, {UNREAD} unread"
     return [
         Figure(f"{what}, to one query over the rows", _ratio(usual, plain), "×", 1.1, note=f"{_units(usual)}, the query {_units(plain)}"),
-        Figure(f"{what}, own messages among them", _ratio(mixed, plain), "×", note=f"{_units(mixed)}: each is counted in the log"),
+        Figure(f"{what}, own messages among them", _ratio(mixed, plain), "×", 1.1, note=f"{_units(mixed)}: none is looked for in the log"),
     ]
 
 

@@ -347,6 +347,36 @@ def test_at_most_1000_conversations_come_at_once_and_the_cursor_leads_to_the_res
     assert rest["next_cursor"] is None
 
 
+def test_what_moves_up_between_two_pages_is_told_of(world: World, alice: int, bob: int, carol: int) -> None:
+    for other in (bob, carol, world.user()):
+        world.send(other, [alice])
+        world.drain()
+    first = _call(world, alice, limit=1)
+    second = _call(world, alice, limit=1, cursor=first["next_cursor"])
+    world.send(bob, [alice])  # which would have been on the last page
+    world.drain()
+    rest = _call(world, alice, cursor=second["next_cursor"])
+    assert (rest["data"], rest["list_changed"]) == ([], True)
+    assert "list_changed" not in second
+
+
+def test_what_was_told_already_may_move_up_unnoticed(world: World, alice: int, bob: int, carol: int) -> None:
+    for other in (bob, carol):
+        world.send(other, [alice])
+        world.drain()
+    first = _call(world, alice, limit=1)
+    world.send(carol, [alice])
+    world.drain()
+    assert "list_changed" not in _call(world, alice, cursor=first["next_cursor"])
+
+
+def test_a_cursor_of_0_1_0_is_still_taken(world: World, alice: int, bob: int, carol: int) -> None:
+    world.send(alice, [bob, carol])
+    world.drain()
+    old = _call(world, alice, limit=1)["next_cursor"].rpartition("-")[0]
+    assert world.unread(alice, cursor=old) == {bob: 0}
+
+
 # --- parameters
 
 
@@ -354,7 +384,7 @@ def test_at_most_1000_conversations_come_at_once_and_the_cursor_leads_to_the_res
     ("field", "wrong"),
     [
         ("limit", [0, -1, "x", "", "1.0", "true", "1,2"]),
-        ("cursor", ["x", "1", "-", "1-", "-1", "1-2-3", "1--2", " 1-2", "1-2\n", "1-٢", "9" * 40 + "-1", "null"]),
+        ("cursor", ["x", "1", "-", "1-", "-1", "1-2-3", "1--2", " 1-2", "1-2\n", "1-٢", "9" * 40 + "-1", "null", "1-2-" + "g" * 16]),
     ],
 )
 def test_a_wrong_parameter_is_refused_by_name(world: World, alice: int, field: str, wrong: list[object]) -> None:

@@ -128,17 +128,34 @@ def test_the_unread_list_waits_for_one_call(world: World, client: Client, bob: i
     assert depth(store_calls(calls)) == 1
 
 
-def test_the_unread_list_with_numbers_to_be_counted_waits_for_two_calls(world: World, client: Client, bob: int) -> None:
+def test_the_unread_list_with_commands_in_it_waits_for_two_calls_and_keeps_what_it_read(world: World, client: Client, bob: int) -> None:
     others = [client.user, *(world.user() for _ in range(4))]
     for other in others:
-        world.send(other, [bob])
-        world.send(other, [bob], content_type=rules.COMMAND)
+        for content_type in (rules.COMMAND, rules.TEXT, rules.COMMAND, rules.TEXT):
+            world.send(other, [bob], content_type=content_type)
     world.drain()
+    for other in others:
+        world.ack(bob, other, msg_id=2)
     seen(world, bob, [])
     with world.calls(SLOW_S) as calls:
         assert set(world.unread(bob).values()) == {1}
-    assert len(store_calls(calls)) == 1 + len(others)
-    assert depth(store_calls(calls)) <= 2
+    made = store_calls(calls)
+    assert [call.operation for call in made[:2]] == ["Query", "BatchGetItem"]
+    assert [call.operation for call in made[2:]] == ["UpdateItem"] * len(others)
+    assert depth(made) <= 3
+    with world.calls() as calls:
+        assert set(world.unread(bob).values()) == {1}
+    assert [call.operation for call in store_calls(calls)] == ["Query"]
+
+
+def test_the_unread_list_with_own_messages_in_it_waits_for_one_call(world: World, client: Client, bob: int) -> None:
+    for sender, target in ((client.user, bob), (client.user, bob), (bob, client.user), (client.user, bob)):
+        world.send(sender, [target])
+    world.drain()
+    world.ack(bob, client.user, msg_id=1)
+    with world.calls() as calls:
+        assert world.unread(bob) == {client.user: 2}
+    assert [call.operation for call in store_calls(calls)] == ["Query"]
 
 
 def test_the_unread_list_of_large_groups_waits_for_two_calls(

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial, wraps
 from typing import Any, ClassVar, NamedTuple, cast
 
+import pytest
 from hypothesis import HealthCheck, Phase, currently_in_test_context, note, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -27,6 +28,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from endpoints import ack, forget, history, notify, send, unread
 from messaging.base import store
 from messaging.base.errors import HTTP_STATUS, ApiError, Code
+from messaging.conversations import rules
 from messaging.people import directory, tokens
 from messaging.people.models import USER
 from tests import world as worlds
@@ -207,6 +209,7 @@ class Machine(RuleBasedStateMachine):
 
     environment: ClassVar[dict[str, str]] = {}
     page_items: ClassVar[int | None] = None  # of a query, before AWS ends the page
+    own: ClassVar[int] = rules.MAX_OWN  # messages of its user's that a row remembers
     done: ClassVar[Tally] = Tally()  # by all histories of this kind
 
     def __init__(self) -> None:
@@ -217,6 +220,7 @@ class Machine(RuleBasedStateMachine):
         self.world.restore(moment)
         worlds.cold()
         self.world.nonces = itertools.count()
+        self.world.aws.release = None
         self.world.injector, self.world.backwards = None, False
         self.world.caught.clear()
         self.world.broken.clear()
@@ -446,21 +450,24 @@ class Machine(RuleBasedStateMachine):
                 return
             start, plan = page["next_msg_id"], CALM
 
-    def listing(self, app: str, user: int, limit: int, plan: Plan = CALM) -> tuple[Told, list[tuple[int, int]]]:
-        """The whole list, page after page; only the first is struck."""
-        listed: list[tuple[int, int]] = []
+    def listing(self, app: str, user: int, limit: int, plan: Plan = CALM) -> tuple[Told, list[tuple[int, int | None]]]:
+        """The whole list, page after page; only the first is struck. A number that the log could not tell is None."""
+        listed: list[tuple[int, int | None]] = []
         query: dict[str, Any] = {"limit": limit}
+        harmed = False
         while True:
             told = self.perform(partial(self.call, unread, app, user, query=query), plan, Scene(app, user, None))
             self.require_told(told, {Code.OK})
+            harmed = harmed or told.harmed
             if told.code != Code.OK:
                 return told, listed
             listed += [(entry["conversation_id"]["uid"], entry["num"]) for entry in told.reply["data"]]
             assert len(dict(listed)) == len(listed), f"{user} has a conversation twice: {listed}"
             query, plan = query | {"cursor": told.reply["next_cursor"]}, CALM
             if not told.reply["next_cursor"]:
-                return told, listed
+                return told._replace(harmed=harmed), listed
             assert len(told.reply["data"]) == limit
+            assert "list_changed" not in told.reply, f"{user}: nothing has happened between two pages"
 
     def ack(self, app: str, user: int, number: int, upto: int = 0, plan: Plan = CALM) -> None:
         chat = self.model.chat(app, user, number)
@@ -723,14 +730,15 @@ class Machine(RuleBasedStateMachine):
         told, listed = self.listing(app, user, limit, plan)
         if told.code != Code.OK:
             return
+        assert told.harmed or all(num is not None for _, num in listed), f"{user} is not told every number: {self.world.caught}"
         self.collect()
         nums = dict(listed)
         for number in {*nums, *USERS[app], *GROUPS[app], 0}:
             chat = self.model.chat(app, user, number)
             assert chat, f"{user} has a conversation {number} of nobody"
             num, visible = nums.get(number), self.model.visible(user, chat)
-            assert num is None or visible, f"{user} has {chat} in the list and nothing to see there"
-            if (user, chat) in self.half:
+            assert number not in nums or visible, f"{user} has {chat} in the list and nothing to see there"
+            if (user, chat) in self.half or (number in nums and num is None):
                 continue
             if self.quiet(chat):
                 self.disordered.discard(chat.key)
@@ -808,7 +816,38 @@ class Pages(Machine):
     page_items: ClassVar = 2
 
 
-KINDS = (Plain, Retention, Heads, Paced, Pages)
+class Talkative(Machine):
+    """A row remembers three of its user's own messages; queries come in pages of two."""
+
+    page_items: ClassVar = 2
+    own: ClassVar = 3
+
+
+class Releases(Machine):
+    """The functions are of 0.1.0 for some of the time; groups of more than two are read by their head."""
+
+    environment: ClassVar = {"PUSH_LIMIT_MEMBERS": "2"}
+    own: ClassVar = 3
+
+    @step(kept=st.booleans())
+    def upgrade(self, kept: bool) -> None:
+        """What there is was written by 0.1.0, or (`kept`) only what was written since the roll-back."""
+        self.world.aws.release = None
+        if not kept:
+            self.world.aws.rewrite()
+
+    @step()
+    def roll_back(self) -> None:
+        self.world.aws.release = "0.1.0"
+
+
+class Leftovers(Releases):
+    """The same where messages expire, and rows are written one by one."""
+
+    environment: ClassVar = {RETENTION: str(RETENTION_S)}
+
+
+KINDS = (Plain, Retention, Heads, Paced, Pages, Talkative, Releases, Leftovers)
 
 
 class Stage(NamedTuple):
@@ -843,7 +882,8 @@ stages = Stages()
 
 @contextmanager
 def _stage(kind: type[Machine]) -> Iterator[Stage]:
-    with fast_world(**kind.environment) as world:
+    with fast_world(**kind.environment) as world, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rules, "MAX_OWN", kind.own)
         world.app(OTHER)
         for app, users in USERS.items():
             for user in users:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from messaging.base.errors import ApiError, Code
 from messaging.conversations import rules
-from messaging.conversations.rules import COMMAND, TEXT, Marks, News
+from messaging.conversations.rules import COMMAND, TEXT, Marks, News, Skip
 
 EXAMPLES = 500
 seqs = st.integers(0, 12)
@@ -17,25 +17,36 @@ seqs = st.integers(0, 12)
 @st.composite
 def deliveries(draw: st.DrawFn) -> News:
     last = draw(st.integers(1, 12))
-    own = tuple(sorted(draw(st.sets(st.integers(1, last)))))
-    return News(last, last * 10, draw(st.integers(0, last)), own)
+    own = tuple(Skip(seq) for seq in sorted(draw(st.sets(st.integers(1, last)))))
+    return News(last, last * 10, draw(st.integers(0, last).map(command)), own)
+
+
+def command(seq: int) -> Skip:
+    """The sum is about what one of that number may be."""
+    return Skip(seq, seq // 2, 1, True) if seq else Skip()
 
 
 def fan_outs() -> st.SearchStrategy[News]:
-    return deliveries().map(lambda news: News(news.last_seq, news.last_at, news.skip_seq))
+    return deliveries().map(lambda news: News(news.last_seq, news.last_at, news.skip))
 
 
-marks = st.builds(lambda last, *others: Marks(last, last * 10, *others), *[seqs] * 6)
+marks = st.builds(
+    lambda last, read, fetched, skip, cut, join: Marks(last, last * 10, read, fetched, skip, cut, join, uncounted=skip // 2),
+    *[seqs] * 6,
+)
 
 
 def moved(news: News, before: Marks) -> Marks:
-    return rules.marks_of({**{name: getattr(before, name) for name in before.__slots__}, **rules.moves(news, before)})
+    skip_sum = {"seq": before.skip_seq, "uncounted": before.uncounted, "chain": before.chain}
+    row = {name: getattr(before, name) for name in before.__slots__}
+    return rules.marks_of({**row, "skip_sum": skip_sum, **rules.moves(news, before)})
 
 
 @settings(max_examples=EXAMPLES)
 @given(deliveries(), marks)
 def test_a_delivery_never_moves_a_mark_back(news: News, before: Marks) -> None:
-    assert all(value > getattr(before, name) for name, value in rules.moves(news, before).items() if name != "last_at")
+    marks_ = {name: value for name, value in rules.moves(news, before).items() if name in rules.WATERMARKS}
+    assert all(value > getattr(before, name) for name, value in marks_.items() if name != "last_at")
     assert moved(news, before).last_at >= before.last_at
 
 
@@ -44,7 +55,7 @@ def test_a_delivery_never_moves_a_mark_back(news: News, before: Marks) -> None:
 def test_a_repeated_delivery_moves_nothing(news: News, before: Marks) -> None:
     after = moved(news, before)
     assert after.last_seq == max(before.last_seq, news.last_seq)
-    assert not rules.moves(News(news.last_seq, news.last_at, news.skip_seq), after)
+    assert not rules.moves(News(news.last_seq, news.last_at, news.skip), after)
 
 
 @settings(max_examples=EXAMPLES)
@@ -61,32 +72,52 @@ def test_two_fan_outs_at_once_are_as_one_after_the_other(one: News, two: News, b
     assert moved(one.merge(two), before) == moved(two, moved(one, before)) == moved(one, moved(two, before))
 
 
+def skipped(seq: int, uncounted: int = 0) -> dict[str, Any]:
+    return {"skip_seq": seq, "skip_sum": {"seq": seq, "uncounted": uncounted, "chain": 1}}
+
+
 @pytest.mark.parametrize(
     ("before", "news", "expected"),
     [
         (Marks(), News(1, 10), {"last_seq": 1, "last_at": 10}),
-        (Marks(), News(1, 10, own=(1,)), {"last_seq": 1, "last_at": 10, "read_seq": 1}),
-        (Marks(last_seq=1, last_at=10), News(2, 20, own=(2,)), {"last_seq": 2, "last_at": 20, "skip_seq": 2}),
-        (Marks(last_seq=1, last_at=10, read_seq=1), News(3, 30, own=(2, 3)), {"last_seq": 3, "last_at": 30, "read_seq": 3}),
-        (Marks(last_seq=4, last_at=40, join_seq=4), News(5, 50, own=(5,)), {"last_seq": 5, "last_at": 50, "read_seq": 5}),
-        (Marks(last_seq=1, last_at=10), News(2, 20, skip_seq=2), {"last_seq": 2, "last_at": 20, "skip_seq": 2}),
-        (Marks(last_seq=9, last_at=90), News(8, 80, skip_seq=8), {"skip_seq": 8}),
-        (Marks(last_seq=9, last_at=90, read_seq=9), News(8, 80, own=(8,)), {}),
-        (Marks(last_seq=9, last_at=90), News(8, 80), {}),
+        (Marks(), News(1, 10, own=(Skip(1),)), {"last_seq": 1, "last_at": 10, "read_seq": 1}),
+        (Marks(1, 10), News(2, 20, own=(Skip(2),)), {"last_seq": 2, "last_at": 20, "own": [2], **skipped(2)}),
+        (Marks(1, 10), News(2, 20, own=(Skip(2, 1, 1, True),)), {"last_seq": 2, "last_at": 20, **skipped(2, 1)}),
+        (Marks(1, 10, read_seq=1), News(3, 30, own=(Skip(2), Skip(3))), {"last_seq": 3, "last_at": 30, "read_seq": 3}),
+        (Marks(4, 40, join_seq=4), News(5, 50, own=(Skip(5),)), {"last_seq": 5, "last_at": 50, "read_seq": 5}),
+        (Marks(1, 10), News(2, 20, command(2)), {"last_seq": 2, "last_at": 20, **skipped(2, 1)}),
+        (Marks(9, 90), News(8, 80, command(8)), skipped(8, 4)),
+        (Marks(9, 90, read_seq=9), News(8, 80, own=(Skip(8),)), {}),
+        (Marks(9, 90), News(8, 80), {}),
+        (Marks(9, 90, skip_seq=9, own=(7, 9)), News(8, 80, own=(Skip(8),)), {"own": [7, 8, 9]}),
+        (Marks(9, 90, skip_seq=9, own=(8, 9)), News(8, 80, own=(Skip(8),)), {}),
+        (Marks(9, 90, read_seq=7, skip_seq=8, own=(5, 7, 8)), News(9, 90, own=(Skip(9),)), {"own": [8, 9], **skipped(9)}),
+        (Marks(9, 90, skip_seq=9, count_seq=8), News(8, 80, own=(Skip(8),)), {}),
+        (
+            Marks(8, 80, skip_seq=7, count_seq=7, chain=8),
+            News(9, 90, command(9)),
+            {"last_seq": 9, "last_at": 90, "count_seq": 7, **skipped(9, 4)},
+        ),
     ],
     ids=[
         "the first message",
         "one's own first message is read",
-        "one's own message after an unread one does not count",
+        "one's own message after an unread one is remembered",
+        "one's own command is in the sum",
         "one's own messages after read ones are read",
         "one's own first message in a group is read",
         "a command does not count",
         "an old command may still be news",
         "one's own message, read already",
         "an older message",
+        "one's own message may come late",
+        "one's own message, once more",
+        "what is read need not be remembered",
+        "what is counted in the log need not be remembered",
+        "what was skipped without a word is left to the log",
     ],
 )
-def test_the_marks_that_a_delivery_moves(before: Marks, news: News, expected: dict[str, int]) -> None:
+def test_what_a_delivery_changes_of_a_row(before: Marks, news: News, expected: dict[str, Any]) -> None:
     assert rules.moves(news, before) == expected
 
 

@@ -107,6 +107,11 @@ def request(app_id: str, sender: int, operation: str, transaction_id: int | str)
     return f"{app_id}#{sender}#{operation}#{transaction_id}"
 
 
+def signing(app_id: str, generation: int, nonce: str) -> str:
+    """What an app's signing key is derived from: no key of a table."""
+    return f"{app_id}#{generation}#{nonce}"
+
+
 def limited(app_id: str, user_id: int) -> str:
     """What a sender's limit is kept under; user 0: that of an app's administrators."""
     return f"{app_id}#{user_id}"

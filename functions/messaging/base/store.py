@@ -163,8 +163,11 @@ def get_weakly(ref: Ref) -> Item | None:
     return unpack(item) if item else None
 
 
-def get_many(refs: Sequence[Ref], only: str = "") -> list[Item | None]:
-    """Many items in one call a hundred, read consistently, in the order asked for; None for what does not exist.
+def get_many(refs: Sequence[Ref], only: Sequence[str] = (), *, weak: bool = False) -> list[Item | None]:
+    """Many items in one call a hundred, in the order asked for; None for what does not exist.
+
+    `only`: the attributes that are wanted, those of the key included; reading all of them costs the same. `weak`: at half the price, and
+    what was written just now may be missing.
 
     `only`: the attributes that are wanted, those of the key included; reading all of them costs the same.
     Keys that DynamoDB left unprocessed are asked for again; ApiError STORE_FAILED when it keeps leaving them.
@@ -172,7 +175,8 @@ def get_many(refs: Sequence[Ref], only: str = "") -> list[Item | None]:
     wanted = list({_identity(table, key): (table, key) for table, key in refs}.values())
     chunks = [wanted[at : at + BATCH_GET] for at in range(0, len(wanted), BATCH_GET)]
     found: dict[tuple[object, ...], Item] = {}
-    for items in parallel([partial(_get_batch, chunk, only) for chunk in chunks]):
+    how = {"ConsistentRead": not weak} | ({"ProjectionExpression": ", ".join(only)} if only else {})
+    for items in parallel([partial(_get_batch, chunk, how) for chunk in chunks]):
         found.update(items)
     return [found.get(_identity(table, key)) for table, key in refs]
 
@@ -181,11 +185,10 @@ def _identity(table: str, key: Mapping[str, object]) -> tuple[object, ...]:
     return (table, *sorted(key.items()))
 
 
-def _get_batch(refs: list[Ref], only: str) -> dict[tuple[object, ...], Item]:
+def _get_batch(refs: list[Ref], how: Mapping[str, object]) -> dict[tuple[object, ...], Item]:
     pending: Any = {}
-    wanted = {"ProjectionExpression": only} if only else {}
     for table, key in refs:
-        pending.setdefault(table, {"Keys": [], "ConsistentRead": True, **wanted})["Keys"].append(pack(key))
+        pending.setdefault(table, {"Keys": [], **how})["Keys"].append(pack(key))
     names = {table: tuple(key) for table, key in refs}
     found = {}
     for round_ in range(BATCH_GET_ROUNDS):

@@ -2,10 +2,11 @@
 
 Row: `reader`, `conversation` (the number by which the reader knows it), `chat` (kind), the marks of `rules.Marks`, `device_sn` (which
 device read last), `left_at` (ms: the membership is over, or the user is erased); for groups also `history_visible` and `by_head` (the
-group's head carries the newest numbers).
+group's head carries the newest numbers). Where `skip_seq` has moved: `skip_sum` (the sum at it: `seq`, `uncounted`, `chain`) and `own`.
+Where the log had to be asked: `tally`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -34,15 +35,21 @@ def belongs(row: Row | None) -> bool:
 
 def rows(app_id: str, reader: int) -> list[Row]:
     """Every conversation of a user, those of groups they left included."""
-    return store.query_all(
+    return list(map(store.unpack, packed(app_id, reader)))
+
+
+def packed(app_id: str, reader: int) -> Iterator[store.Item]:
+    """The same, as DynamoDB writes it."""
+    pages = store.query_pages(
         TableName=settings().inbox_table,
         KeyConditionExpression="reader = :r",
         ExpressionAttributeValues=store.pack({":r": keys.entity(app_id, reader)}),
     )
+    return (row for page in pages for row in page["Items"])
 
 
 def heads(app_id: str, groups: Iterable[int]) -> dict[int, Marks]:
-    """`last_seq`, `last_at` and `skip_seq` of groups that are read by their head."""
+    """The marks of groups that are read by their head."""
     numbers = list(groups)
     found = store.get_many([directory.ref(app_id, number) for number in numbers])
     return {number: rules.marks_of(head) for number, head in zip(numbers, found, strict=True) if head}
@@ -74,7 +81,13 @@ def _highest(marks: Marks) -> int:
 
 def acknowledge(app_id: str, reader: int, number: int, msg_id: int, others: Mapping[str, int]) -> store.Outcome:
     """The usual read receipt in one call: of a message that the Inbox knows. Not applied: the row as it is tells why."""
-    return _move(ref(app_id, reader, number), {"read_seq": msg_id}, others, [BELONGS, "last_seq >= :read_seq"])
+    conditions = [BELONGS, "last_seq >= :read_seq"]
+    return _move(ref(app_id, reader, number), Marks(), {"read_seq": msg_id}, others, conditions, remove="tally")
+
+
+def keep(app_id: str, reader: int, number: int, tally: Mapping[str, int]) -> None:
+    """Keeps what had to be read from the log, in a row that is there. Whatever it overwrites can only have to be read once more."""
+    store.update(ref(app_id, reader, number), {"tally": tally}, BELONGS)
 
 
 def advance(conversation: Conversation, reader: int, known: Marks, upto: Mapping[str, int], **others: object) -> bool:
@@ -86,7 +99,7 @@ def apply(conversation: Conversation, reader: int, news: News) -> bool:
     """Moves one user's row as far as a delivery says; False where the user is not in the group (any more)."""
     if not news.own:
         return _settle(conversation, reader, Marks(), partial(rules.moves, news), {})
-    before = news.own[0] - 1  # who writes has usually read what came before: one write where that holds
+    before = news.own[0].seq - 1  # who writes has usually read what came before: one write where that holds
     return _settle(conversation, reader, Marks(read_seq=before), partial(rules.moves, news), {}, read_seq_is=before)
 
 
@@ -94,7 +107,7 @@ def move_head(conversation: Conversation, news: News) -> Row | None:
     """Moves a group's head as far as a delivery says; returns the group's profile, None where there is no such group."""
     known, place = Marks(), directory.ref(conversation.app_id, conversation.low)
     for _ in range(ADVANCE_ROUNDS):
-        outcome = _move(place, rules.moves(news, known), {}, ["attribute_exists(entity)"])
+        outcome = _move(place, known, rules.moves(news, known), {}, ["attribute_exists(entity)"])
         known = rules.marks_of(outcome.item)
         if outcome.applied or not outcome.item or not rules.moves(news, known):
             return outcome.item or None
@@ -105,7 +118,7 @@ def _settle(
     conversation: Conversation,
     reader: int,
     known: Marks,
-    decide: Callable[[Marks], Mapping[str, int]],
+    decide: Callable[[Marks], Mapping[str, Any]],
     others: Mapping[str, object],
     read_seq_is: int | None = None,
 ) -> bool:
@@ -116,10 +129,11 @@ def _settle(
     is_group = conversation.kind == "group"
     place = ref(conversation.app_id, reader, conversation.number_for(reader))
     for _ in range(ADVANCE_ROUNDS):
-        marks = decide(known)
-        if not marks:
+        moved = decide(known)
+        if not moved:
             return True
-        outcome = _move(place, marks, {"chat": conversation.kind, **others}, [BELONGS if is_group else GOES_ON], read_seq_is)
+        conditions = [BELONGS if is_group else GOES_ON]
+        outcome = _move(place, known, moved, {"chat": conversation.kind, **others}, conditions, read_seq_is)
         if outcome.applied:
             return True
         if "left_at" in outcome.item or (is_group and not belongs(outcome.item)):
@@ -129,13 +143,32 @@ def _settle(
 
 
 def _move(
-    place: store.Ref, marks: Mapping[str, int], others: Mapping[str, object], conditions: list[str], read_seq_is: int | None = None
+    place: store.Ref,
+    known: Marks,
+    moved: Mapping[str, Any],
+    others: Mapping[str, object],
+    conditions: list[str],
+    read_seq_is: int | None = None,
+    remove: str = "",
 ) -> store.Outcome:
-    """One conditional write. Every mark must lie ahead of the stored one (`last_at` goes with `last_seq`)."""
-    conditions = conditions + [f"(attribute_not_exists({mark}) OR {mark} < :{mark})" for mark in marks if mark != "last_at"]
+    """One conditional write. Every mark must lie ahead of the stored one (`last_at` goes with `last_seq`, `skip_sum` with `skip_seq`)."""
+    ahead = dict.fromkeys(rules.WATERMARKS, "<") | {"count_seq": "<="}  # `marks_of` may have taken it for further ahead
+    del ahead["last_at"]
+    conditions = conditions + [f"(attribute_not_exists({mark}) OR {mark} {ahead[mark]} :{mark})" for mark in moved if mark in ahead]
+    seen: dict[str, object] = {}
     if read_seq_is == 0:
         conditions.append("attribute_not_exists(read_seq)")
     elif read_seq_is is not None:
         conditions.append("read_seq = :guess")
-    guess = {"guess": read_seq_is} if read_seq_is else {}
-    return store.update(place, {**marks, **others}, " AND ".join(conditions), guess)
+        seen["guess"] = read_seq_is
+    if "own" in moved and known.own:
+        conditions.append("own = :own_was")
+        seen["own_was"] = list(known.own)
+    elif "own" in moved:
+        conditions.append("attribute_not_exists(own)")
+    if "skip_sum" in moved and known.is_explained:
+        conditions.append("(attribute_not_exists(skip_seq) OR skip_sum.seq = skip_seq)")
+    elif "skip_sum" in moved:  # `count_seq` covers what the mark skipped without a word, as far as it was seen
+        conditions.append("skip_seq = :skip_was")
+        seen["skip_was"] = known.skip_seq
+    return store.update(place, {**moved, **others}, " AND ".join(conditions), seen, remove)

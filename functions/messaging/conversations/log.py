@@ -1,6 +1,6 @@
 """The conversation log: append-only, numbered 1, 2, 3, … without a gap. The truth; everything else is a watermark into it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple
@@ -82,7 +82,7 @@ def holders(conversations: Iterable[Conversation], slots: Iterable[int]) -> list
     """Whose append has taken each of these slots (`written_by`); None for one that is free."""
     table = settings().messages_table
     refs: list[store.Ref] = [(table, {"conversation": each.key, "msg_id": slot}) for each, slot in zip(conversations, slots, strict=True)]
-    return [item["written_by"] if item else None for item in store.get_many(refs, only="conversation, msg_id, written_by")]
+    return [item["written_by"] if item else None for item in store.get_many(refs, ("conversation", "msg_id", "written_by"))]
 
 
 def append(
@@ -136,6 +136,86 @@ def _told(sender: int, sent_at: int, busy: pace.Backlog) -> dict[str, object]:
         return {}
     alone = busy.shares == {sender: busy.until - sent_at}
     return {"busy_until": busy.until, "backlog": None if alone else {str(each): ms for each, ms in busy.shares.items()}}
+
+
+class Glimpse(NamedTuple):
+    """Of a message: its number, when it was sent (ms), the sum before it (None: not known) and its chain."""
+
+    msg_id: int
+    sent_at: int
+    before: int | None = None
+    chain: int = 1
+
+
+GLIMPSED = ("conversation", "msg_id", "sent_at", "ctype", "uncounted", "chain")
+
+
+def glimpse(places: Sequence[tuple[Conversation, int]]) -> list[Glimpse | None]:
+    """Messages by conversation and number, at half the price of a consistent read; None for one that is not there, which was made sure."""
+    refs: list[store.Ref] = [
+        (settings().messages_table, {"conversation": conversation.key, "msg_id": msg_id}) for conversation, msg_id in places
+    ]
+    items = store.get_many(refs, GLIMPSED, weak=True)
+    missed = [ref for ref, item in zip(refs, items, strict=True) if item is None]
+    again = iter(store.get_many(missed, GLIMPSED))
+    return [_glimpse(item) if item else None for item in (item or next(again) for item in items)]
+
+
+def _glimpse(item: store.Item) -> Glimpse:
+    uncounted = item.get("uncounted")
+    before = None if uncounted is None else uncounted - (item["ctype"] == COMMAND)
+    return Glimpse(item["msg_id"], item["sent_at"], before, item.get("chain", 1))
+
+
+def first(conversation: Conversation, after: int, newest: Glimpse) -> Glimpse:
+    """The first message after this number that is there."""
+    (found,) = glimpse([(conversation, after + 1)])
+    if found:
+        return found
+    items, _ = store.query(
+        TableName=settings().messages_table,
+        KeyConditionExpression="conversation = :c AND msg_id > :after",
+        ExpressionAttributeValues=store.pack({":c": conversation.key, ":after": after}),
+        ProjectionExpression=", ".join(GLIMPSED),
+        Limit=1,
+    )
+    return _glimpse(items[0]) if items else newest
+
+
+def first_live(conversation: Conversation, after: int, newest: Glimpse, now_ms: int) -> Glimpse:
+    """The first message after this number that has not expired; `newest` has not.
+
+    Numbers are dense and times never go back: so it is found by its time, and by halves where messages did not come evenly.
+    """
+    gone, live, probes = first(conversation, after, newest), newest, 0
+    if not expired(gone.sent_at, now_ms):
+        return gone
+    while live.msg_id - gone.msg_id > 1:
+        gap = live.msg_id - gone.msg_id
+        share = (_horizon(now_ms) - gone.sent_at) / (live.sent_at - gone.sent_at) if probes % 3 < 2 else 1 / 2
+        at = gone.msg_id + min(max(round(gap * share), 1), gap - 1)
+        (found,) = glimpse([(conversation, at)])
+        if found and not expired(found.sent_at, now_ms):
+            live = found
+        else:
+            gone = found or Glimpse(at, gone.sent_at)
+        probes += 1
+    return live
+
+
+def counts(conversation: Conversation, after: int, upto: int, reader: int) -> Iterator[tuple[int, int]]:
+    """Page by page: up to which message was counted, and how many on that page count for `reader`: not their own, no COMMAND."""
+    pages = store.query_pages(
+        TableName=settings().messages_table,
+        KeyConditionExpression="conversation = :c AND msg_id BETWEEN :first AND :upto",
+        FilterExpression="sender <> :me AND ctype <> :command",
+        ExpressionAttributeValues=store.pack(
+            {":c": conversation.key, ":first": after + 1, ":upto": upto, ":me": reader, ":command": COMMAND}
+        ),
+        Select="COUNT",
+    )
+    for page in pages:
+        yield store.unpack(page["LastEvaluatedKey"])["msg_id"] if "LastEvaluatedKey" in page else upto, page["Count"]
 
 
 def page(conversation: Conversation, oldest: int, newest: int, limit: int, now_ms: int) -> tuple[list[Message], bool]:

@@ -1,7 +1,6 @@
 """From the number by which a caller names a conversation to its log, the caller's row, and whether the caller may see it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -16,12 +15,14 @@ from messaging.people.models import Caller
 
 
 class Found(NamedTuple):
-    """A conversation that the caller may see, by what name, and the caller's marks in it (all 0 where there is no row yet)."""
+    """A conversation that the caller may see, by what name, and the caller's marks in it (all 0 where there is no row yet); and what
+    is kept of its log (see `rules.Tally`)."""
 
     conversation: Conversation
     number: int
     marks: Marks
     history_visible: bool = False
+    tally: Mapping[str, int] = {}
 
     @property
     def oldest(self) -> int:
@@ -29,12 +30,46 @@ class Found(NamedTuple):
         return max(self.marks.cut_seq, 0 if self.history_visible else self.marks.join_seq) + 1
 
 
-def all_of(caller: Caller) -> list[Found]:
+class Entry(NamedTuple):
+    """A conversation of the caller, looked into no further than its place in the list needs: there may be 100,000."""
+
+    last_at: int
+    number: int
+    last_seq: int
+    oldest: int
+    row: store.Item  # packed
+    head: Marks | None
+
+    @property
+    def activity(self) -> tuple[int, int]:
+        """When the newest message was sent; then the number, so that no two conversations are at the same place."""
+        return self.last_at, self.number
+
+
+def all_of(caller: Caller) -> list[Entry]:
     """Every conversation of the caller: one query, and one batch for the heads of large groups."""
-    (found,) = caller.alongside(partial(inbox.rows, caller.app_id, caller.user_id))
+    (found,) = caller.alongside(partial(inbox.packed, caller.app_id, caller.user_id))
     rows = [row for row in found if "left_at" not in row]
-    heads = inbox.heads(caller.app_id, [row["conversation"] for row in rows if row.get("by_head")])
-    return [_found(caller, row["chat"], row["conversation"], row, heads.get(row["conversation"])) for row in rows]
+    heads = inbox.heads(caller.app_id, [_int(row, "conversation") for row in rows if "by_head" in row])
+    return [_entry(row, heads.get(_int(row, "conversation"))) for row in rows]
+
+
+def _entry(row: store.Item, head: Marks | None) -> Entry:
+    last_seq, last_at = _int(row, "last_seq"), _int(row, "last_at")
+    if head and head.last_seq > last_seq:
+        last_seq, last_at = head.last_seq, head.last_at
+    oldest = max(_int(row, "cut_seq"), 0 if "history_visible" in row else _int(row, "join_seq")) + 1
+    return Entry(last_at, _int(row, "conversation"), last_seq, oldest, row, head)
+
+
+def _int(row: store.Item, name: str) -> int:
+    return int(row[name]["N"]) if name in row else 0
+
+
+def opened(caller: Caller, entry: Entry) -> Found:
+    """All of what the row says."""
+    row = store.unpack(entry.row)
+    return _found(caller, row["chat"], entry.number, row, entry.head)
 
 
 def find(caller: Caller, number: int) -> Found | None:
@@ -76,11 +111,10 @@ def _judge(caller: Caller, number: int, row: inbox.Row | None) -> Found | None:
 
 def _found(caller: Caller, kind: keys.Kind, number: int, row: inbox.Row | None, head: Marks | None = None) -> Found:
     marks = rules.marks_of(row or {})
-    if head and head.last_seq > marks.last_seq:
-        marks = replace(marks, last_seq=head.last_seq, last_at=head.last_at)
-    if head and head.skip_seq > marks.skip_seq:
-        marks = replace(marks, skip_seq=head.skip_seq)
-    return Found(_conversation(caller, kind, number), number, marks, bool(row and row.get("history_visible")))
+    if head:
+        marks = rules.with_head(marks, head)
+    row = row or {}
+    return Found(_conversation(caller, kind, number), number, marks, bool(row.get("history_visible")), row.get("tally", {}))
 
 
 def _conversation(caller: Caller, kind: keys.Kind, number: int) -> Conversation:

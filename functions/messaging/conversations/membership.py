@@ -167,7 +167,7 @@ def _flag_row(conversation: Conversation, user: int) -> None:
 
 def _newest(tip: Tip) -> dict[str, int]:
     """The marks of a row that nobody can tell the messages in between of: they are counted in the log."""
-    return {"last_seq": tip.msg_id, "last_at": tip.sent_at, "skip_seq": tip.msg_id}
+    return {"last_seq": tip.msg_id, "last_at": tip.sent_at, "skip_seq": tip.msg_id, "count_seq": tip.msg_id}
 
 
 def _row(conversation: Conversation, user: int) -> store.Ref:

@@ -12,6 +12,7 @@ from messaging.conversations.rules import CONTENT_TYPES, PARTS, Marks, status, t
 MAX_TARGETS = 500
 MAX_PAGE = 100  # messages
 MAX_CONVERSATIONS = 1000
+CURSOR = "[0-9]{1,16}-[0-9]{1,16}(-[0-9a-f]{16})?"  # the last entry's time and number, and which were told up to there (not in 0.1.0)
 
 
 def _no_message(value: object) -> object:
@@ -59,7 +60,7 @@ class DeleteQuery(Wire):
 
 class UnreadQuery(Wire):
     limit: Annotated[Integer, Field(ge=1)] = MAX_CONVERSATIONS
-    cursor: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,16}-[0-9]{1,16}$")] | None = None
+    cursor: Annotated[str, StringConstraints(pattern=rf"^{CURSOR}$")] | None = None
 
 
 class Message(Stored):
@@ -94,12 +95,17 @@ class Message(Stored):
 
 
 class FanoutJob(Stored):
-    """One page of a group's members and how far their marks move; the body of a queue message."""
+    """One page of a group's members and how far their marks move; the body of a queue message.
+
+    `uncounted` and `chain` are those of the COMMAND `skip_seq`; a job of 0.1.0 has none.
+    """
 
     conversation: str
     last_seq: int
     last_at: int
     skip_seq: int
+    uncounted: int | None = None
+    chain: int = 1
     members: list[int]
 
 
@@ -141,5 +147,5 @@ def page_view(messages: list[dict[str, Any]], next_msg_id: int) -> dict[str, Any
     return {**page, "messages_iterator": {}, "messages_size": len(messages)}
 
 
-def conversation_view(number: int, num: int) -> dict[str, Any]:
+def conversation_view(number: int, num: int | None) -> dict[str, Any]:
     return flagged({"conversation_id": xid(number), "num": num})

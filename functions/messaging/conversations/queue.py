@@ -28,7 +28,7 @@ store.at_start(_sqs)
 def enqueue(app_id: str, jobs: list[FanoutJob]) -> None:
     """Queues every job; ApiError STORE_FAILED where SQS keeps refusing one. Queueing a job twice is harmless."""
     for at in range(0, len(jobs), SQS_BATCH):
-        pending = {str(n): job.model_dump_json() for n, job in enumerate(jobs[at : at + SQS_BATCH])}
+        pending = {str(n): job.model_dump_json(exclude_defaults=True) for n, job in enumerate(jobs[at : at + SQS_BATCH])}
         for round_ in range(SEND_ROUNDS):
             if round_:
                 store.backoff(round_)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
 
 from messaging.base.errors import ApiError, Code
 
@@ -16,10 +17,27 @@ PARTS = ("content", "attachment", "config", "ext")  # the strings of a message; 
 # carries the reply to API Gateway: 800 KB of stored text always fits.
 PAGE_BYTES = 800_000
 
+MAX_OWN = 200  # of a user's own messages that a row remembers: about a kilobyte, the unit of a write
+
+
+class Skip(NamedTuple):
+    """A message that does not count for somebody; and the sum at it and its chain, as `Message` has them."""
+
+    seq: int = 0
+    uncounted: int = 0
+    chain: int = 1
+    is_command: bool = False
+
+
+NO_SKIP = Skip()
+
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Watermarks of one user in one conversation: all only ever grow. Names and meaning: the stored Inbox row."""
+    """How far one user is in one conversation: watermarks, which only ever grow, and what a row remembers of what `skip_seq` passed.
+
+    Names and meaning: the stored Inbox row, but for `uncounted` and `chain` (see `marks_of`).
+    """
 
     last_seq: int = 0  # the newest message delivered
     last_at: int = 0  # when it was sent, ms; goes with last_seq
@@ -28,11 +46,23 @@ class Marks:
     skip_seq: int = 0  # the newest message that does not count for this user and that no read mark covered when it came
     cut_seq: int = 0  # the user deleted the conversation up to here
     join_seq: int = 0  # the user joined the group after this message
+    count_seq: int = 0  # up to here only the log tells what does not count
+    uncounted: int = 0  # the sum at skip_seq
+    chain: int = 1  # its chain
+    own: tuple[int, ...] = ()  # the user's own messages that count for others, ascending: all that no mark covered when they came
 
     @property
     def floor(self) -> int:
         """Messages up to here are not unread."""
         return max(self.read_seq, self.cut_seq, self.join_seq)
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether what moved `skip_seq` said what it skipped. Joining, a rebuild and a delivery by 0.1.0 do not."""
+        return not self.skip_seq or self.chain <= self.skip_seq
+
+
+WATERMARKS = tuple(field.name for field in fields(Marks) if field.name not in ("uncounted", "chain", "own"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,34 +71,99 @@ class News:
 
     last_seq: int
     last_at: int
-    skip_seq: int = 0  # the newest COMMAND of somebody else
-    own: tuple[int, ...] = ()  # the user's own messages, ascending
+    skip: Skip = NO_SKIP  # the newest COMMAND of somebody else
+    own: tuple[Skip, ...] = ()  # the user's own messages, ascending
 
     def merge(self, other: "News") -> "News":
         """Watermarks are maxima: of two fan-outs nothing is lost by applying both at once. (Nobody's own message is in one.)"""
         newest = max(self, other, key=lambda news: news.last_seq)
-        return News(newest.last_seq, newest.last_at, max(self.skip_seq, other.skip_seq))
+        return News(newest.last_seq, newest.last_at, max(self.skip, other.skip))
 
 
-def moves(news: News, marks: Marks) -> dict[str, int]:
-    """Which marks a delivery moves, and where to. What is not in the result stays, so repeating or reordering changes nothing."""
-    read, skip = marks.read_seq, max(marks.skip_seq, news.skip_seq)
-    for seq in news.own:
-        if max(read, marks.join_seq) == seq - 1:  # nothing unread before it: the user has read as far as their own message
-            read = seq
-        elif seq > read:
-            skip = max(skip, seq)
-    moved = {"read_seq": read, "skip_seq": skip}
+def moves(news: News, marks: Marks) -> dict[str, Any]:
+    """What a delivery changes of a row. What is not in the result stays, so repeating or reordering changes nothing."""
+    read, skip, own = marks.read_seq, marks.skip_seq, set[int]()
+    skipped = [news.skip]
+    for sent in news.own:
+        if max(read, marks.join_seq) == sent.seq - 1:  # nothing unread before it: the user has read as far as their own message
+            read = sent.seq
+        elif sent.seq > read:
+            skipped.append(sent)
+            if not sent.is_command:
+                own.add(sent.seq)
+    moved: dict[str, Any] = {"read_seq": read} if read != marks.read_seq else {}
+    newest = max(skipped)
+    if newest.seq > skip:
+        moved |= {"skip_seq": newest.seq, "skip_sum": {"seq": newest.seq, "uncounted": newest.uncounted, "chain": newest.chain}}
+        if not marks.is_explained:
+            moved["count_seq"] = marks.count_seq
+    moved |= _remembered(own, replace(marks, read_seq=read))
     if news.last_seq > marks.last_seq:
         moved |= {"last_seq": news.last_seq, "last_at": news.last_at}
-    return {name: value for name, value in moved.items() if value != getattr(marks, name)}
+    return moved
+
+
+def _remembered(own: set[int], marks: Marks) -> dict[str, Any]:
+    """The user's own messages with these among them: those that a row has to know. Of too many the older half is left to the log."""
+    covered = max(marks.floor, marks.count_seq)
+    if all(seq <= covered or seq in marks.own for seq in own):
+        return {}
+    kept = sorted(seq for seq in own.union(marks.own) if seq > covered)
+    if len(kept) <= MAX_OWN:
+        return {"own": kept}
+    newer = len(kept) - MAX_OWN // 2
+    return {"own": kept[newer:], "count_seq": kept[newer - 1]}
 
 
 def unread(marks: Marks) -> int | None:
-    """The unread number where one subtraction tells it; None where the log has to be counted."""
+    """The unread number where one subtraction tells it; None where something after the floor does not count."""
     if marks.last_seq <= marks.floor:
         return 0
     return marks.last_seq - marks.floor if marks.skip_seq <= marks.floor else None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What the log said of the messages after `floor`. Kept in the row it is right as long as its floor is the row's.
+
+    Up to `after` they have expired. Of those after it and up to `upto`, `skipped` do not count. `uncounted`: the sum at `upto`, and its
+    chain; None where it is not known. `live_at` (ms): when the message after `after` was sent; 0 where nobody looked. `retention_s`:
+    what the setting was.
+    """
+
+    floor: int
+    after: int
+    upto: int
+    skipped: int = 0
+    uncounted: int | None = None
+    chain: int = 1
+    live_at: int = 0
+    retention_s: int = 0
+
+
+def border(marks: Marks) -> int:
+    """Up to here the log has to be counted where it is unread: what lies beyond, `own` and the sums tell."""
+    return max(marks.count_seq, marks.chain - 1)
+
+
+def number(marks: Marks, tally: Tally) -> int | None:
+    """The unread number; None where `tally` does not reach far enough."""
+    if marks.last_seq <= tally.after:
+        return 0
+    if tally.retention_s and not tally.live_at:
+        return None
+    if marks.skip_seq <= tally.upto:
+        commands = 0
+    elif tally.upto < border(marks):
+        return None
+    elif marks.chain == tally.upto + 1 or not marks.uncounted:
+        commands = marks.uncounted
+    elif tally.uncounted is None or tally.chain != marks.chain:
+        return None
+    else:
+        commands = marks.uncounted - tally.uncounted
+    own = sum(seq > tally.upto for seq in marks.own)
+    return marks.last_seq - tally.after - tally.skipped - commands - own
 
 
 def status(msg_id: int, marks: Marks) -> str:
@@ -83,15 +178,38 @@ def ahead(upto: Mapping[str, int], marks: Marks) -> dict[str, int]:
     return {name: value for name, value in upto.items() if value > getattr(marks, name)}
 
 
-def marks_of(row: Mapping[str, object]) -> Marks:
-    """The marks of a stored Inbox row."""
-    return replace(Marks(), **{f.name: row[f.name] for f in fields(Marks) if f.name in row})  # type: ignore[arg-type]
+def marks_of(row: Mapping[str, Any]) -> Marks:
+    """The marks of a stored Inbox row, or of a group's head.
+
+    `skip_sum` of the row says what the sum was at the number that it names. Where that is not `skip_seq`, the mark was moved without a
+    word of what it skipped: then all up to there is left to the log.
+    """
+    marks = Marks(**{name: row[name] for name in WATERMARKS if name in row}, own=tuple(row.get("own", ())))
+    told = row.get("skip_sum", {})
+    if told.get("seq") == marks.skip_seq:
+        return replace(marks, uncounted=told["uncounted"], chain=told["chain"])
+    return replace(marks, chain=marks.skip_seq + 1, count_seq=max(marks.count_seq, marks.skip_seq))
+
+
+def with_head(marks: Marks, head: Marks) -> Marks:
+    """The marks of a member of a group that is read by its head."""
+    if head.last_seq > marks.last_seq:
+        marks = replace(marks, last_seq=head.last_seq, last_at=head.last_at)
+    if head.skip_seq > marks.skip_seq:
+        marks = replace(marks, skip_seq=head.skip_seq, uncounted=head.uncounted, chain=head.chain)
+    return marks
 
 
 def next_uncounted(before: int | None, chain: int, msg_id: int, ctype: int) -> tuple[int, int]:
     """`uncounted` and `chain` of message `msg_id`, which follows one with these (`before` None: of that one the sum is not known)."""
     counts_not = int(ctype == COMMAND)
     return (counts_not, msg_id) if before is None else (before + counts_not, chain)
+
+
+def skip_of(seq: int, ctype: int, uncounted: int | None, chain: int) -> Skip:
+    """A message as one that is skipped. One of 0.1.0 has no sum: it is a chain of its own."""
+    told = next_uncounted(None, 1, seq, ctype) if uncounted is None else (uncounted, chain)
+    return Skip(seq, *told, ctype == COMMAND)
 
 
 def digest(what: Mapping[str, object]) -> str:

@@ -2,8 +2,8 @@
 
 Items: an app (`entity` = app: `admin_id`, `last_id`, which generations of its key are good, `send_rate` and `send_burst` where its sends
 are limited), a user or a group (`entity` = app # number, `facet` = profile, `what`), and a group's members (`facet` = member # user). A
-group's profile is its head too: `last_seq`, `last_at`, `skip_seq`. A user's may carry `revoked_at` (ms: older tokens are refused; it only
-moves forward; `revoked_by` is a nonce) and `disabled`.
+group's profile is its head too: `last_seq`, `last_at`, `skip_seq`, `skip_sum`. A user's may carry `revoked_at` (ms: older tokens are
+refused; it only moves forward; `revoked_by` is a nonce) and `disabled`.
 Apps, users and groups carry `listing`, the partition of the index that lists them. Of a user who was erased nothing is left but the
 number (`what` = erased, `erased_at`), which nobody else ever gets.
 

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from jwt.utils import base64url_decode
 from pydantic import ValidationError
 
-from messaging.base import store
+from messaging.base import keys, store
 from messaging.base.errors import ApiError, Code
 from messaging.base.memory import Memory
 from messaging.base.settings import settings
@@ -122,16 +122,16 @@ def _key(kid: object, app: store.Item) -> Key | None:
 
 def _derived(kid: str, stack_key: str, app: store.Item, generation: int) -> Key:
     """An app that is made again under its old name is another one, by its nonce."""
-    meaning = f"{app['entity']}#{generation}#{app['nonce']}"
+    meaning = keys.signing(app["entity"], generation, app["nonce"])
     return Key(f"{kid}.{generation}", hmac.digest(stack_key.encode(), meaning.encode(), "sha256").hex())
 
 
 def signing_key(app: store.Item) -> Key:
     """The key with which tokens of this app are signed now."""
-    kid, keys = _fetched()
-    if kid not in keys:
+    kid, held = _fetched()
+    if kid not in held:
         raise ApiError(Code.STORE_FAILED, f"the secret's `{CURRENT}` names no key of it")
-    return _derived(kid, keys[kid], app, app.get(directory.NEWEST_KEY, 0))
+    return _derived(kid, held[kid], app, app.get(directory.NEWEST_KEY, 0))
 
 
 def sign(claims: Claims, app: store.Item) -> str:
