@@ -134,9 +134,9 @@ def test_the_unread_list_with_commands_in_it_waits_for_two_calls_and_keeps_what_
         for content_type in (rules.COMMAND, rules.TEXT, rules.COMMAND, rules.TEXT):
             world.send(other, [bob], content_type=content_type)
     world.drain()
+    seen(world, bob, [])
     for other in others:
         world.ack(bob, other, msg_id=2)
-    seen(world, bob, [])
     with world.calls(SLOW_S) as calls:
         assert set(world.unread(bob).values()) == {1}
     made = store_calls(calls)

@@ -101,4 +101,4 @@ def test_a_transaction_is_cancelled_with_every_mix_of_reasons() -> None:
 def test_no_function_makes_a_transaction() -> None:
     """Which is why no enumeration meets one: a transaction would need an action that no role has."""
     actions = {action for row in FUNCTIONS for actions in row.tables.values() for action in actions}
-    assert actions <= {"GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem"}
+    assert actions <= {"GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"}

@@ -407,6 +407,8 @@ class Machine(RuleBasedStateMachine):
         numbers = dict(zip(to, told.reply.get("msg_ids", ()), strict=False))
         assert told.code != Code.OK or [numbers[target] for target in to] == told.reply["msg_ids"]
         self.model.answered(request, begun, told.code, numbers, reserved)
+        if told.code == Code.TOO_MANY_REQUESTS and row is None and request.key:
+            self.model.transactions.pop(request.key, None)  # what a storm refuses leaves no reservation behind
 
     def read(self, app: str, user: int, number: int, start: int, limit: int, rights: bool = False, plan: Plan = CALM) -> None:
         """Fetches page after page to the end; only the first is struck."""

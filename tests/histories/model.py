@@ -177,11 +177,15 @@ class Model:
         known = self.remembered(request)
         if not known:
             return {self.refusal(request)}
+        if known.request is request and all(request.chat(target) in known.numbers for target in request.targets):
+            return {Code.OK}  # what is stored is answered, whatever holds now
+        forbidden, refusal = self._forbidden(request), self.refusal(request)
+        if forbidden != Code.OK:
+            return {forbidden}  # and comes before everything that is said of the transaction_id
         if known.request is not request:
-            return {Code.TRANSACTION_ID_REUSED}
-        refusal = self.refusal(request)
+            return {Code.TRANSACTION_ID_REUSED} | ({Code.TOO_MANY_REQUESTS} if self.rate_per_s else set())
         # What is remembered is carried out; into a slot that somebody else has taken, not in a storm.
-        return {Code.OK, refusal} if not known.sure or refusal == Code.TOO_MANY_REQUESTS else {Code.OK}
+        return {Code.OK, refusal}
 
     def remembered(self, request: Request) -> Transaction | None:
         known = self.transactions.get(request.key)

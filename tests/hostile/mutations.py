@@ -172,7 +172,11 @@ def wrong_value(rng: random.Random, schema: dict[str, Any], json_: bool) -> Any:
     kinds = [_resolved(each) for each in schema.get("anyOf", [schema])]
     integer = next((kind for kind in kinds if kind["type"] == "integer"), None)
     if integer:
-        return wrong_integer(rng, integer, json_)
+        text = next((kind["pattern"] for kind in kinds if kind["type"] == "string" and "pattern" in kind and len(kinds) > 3), None)
+        while True:
+            wrong = wrong_integer(rng, integer, json_)
+            if not (text and isinstance(wrong, str) and re.fullmatch(text, wrong)):  # of a transaction_id many a text is right
+                return wrong
     kind = kinds[0]
     if kind["type"] == "array":
         return wrong_array(rng, kind)

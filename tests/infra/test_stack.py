@@ -193,5 +193,5 @@ def test_a_setting_of_the_command_line_is_checked_and_counts(tmp_path: Path) -> 
     """Everything that `cdk -c` hands over is a string."""
     synthesize("dev", tmp_path, {"retention_days": "30", "alarms": "false"})
     made = json.loads((tmp_path / "Parley-dev.template.json").read_text())
-    assert made["Outputs"]["RetentionSeconds"]["Value"] == str(7 * 86400)
+    assert made["Outputs"]["RetentionSeconds"]["Value"] == str(30 * 86400)
     assert not [each for each in made["Resources"].values() if each["Type"] == "AWS::CloudWatch::Alarm"]

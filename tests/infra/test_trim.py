@@ -56,6 +56,11 @@ CALLS: dict[tuple[str, str], tuple[dict[str, Any], int, str]] = {  # service, me
         '{"Items": [{"m": {"M": {"l": {"L": [{"S": "é"}, {"NULL": true}]}}}}], "Count": 1, "LastEvaluatedKey": {"n": {"N": "7"}}}',
     ),
     ("dynamodb", "get_item"): ({"TableName": "Log", "Key": {"k": {"S": "x"}}}, 200, '{"Item": {"k": {"S": "x"}}}'),
+    ("dynamodb", "delete_item"): (
+        {"TableName": "Log", "Key": {"k": {"S": "x"}}, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"},
+        400,
+        '{"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "Item": {"n": {"N": "1"}}, "message": "no"}',
+    ),
     ("dynamodb", "batch_get_item"): (
         {"RequestItems": {"Log": {"Keys": [{"k": {"S": "x"}}], "ConsistentRead": True}}},
         200,

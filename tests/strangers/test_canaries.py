@@ -185,7 +185,8 @@ def refused(aviary: Aviary) -> dict[str, Callable[[], Any]]:
         ],
     ]
     bodies: list[dict[str, Any]] = [
-        *[{**message(), field: junk} for field in ("type", "targets", "content_type", "from_user_id", "transaction_id")],
+        *[{**message(), field: junk} for field in ("type", "targets", "content_type", "from_user_id")],
+        {**message(), "transaction_id": f"{junk} "},
         *[{**message(), field: [junk]} for field in ("targets", *PARTS)],
         *[{**message(), field: {junk: junk}} for field in PARTS],
         *[{**message(), field: f"{junk}\ud800"} for field in PARTS],

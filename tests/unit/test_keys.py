@@ -83,7 +83,7 @@ SPACES: dict[Table, dict[str, Made]] = {
         "listing": Made((APP, KIND, ID), lambda *what: (keys.listing(*what),), lambda app, kind, id: (app, kind, id % keys.LISTING_SHARDS)),
     },
 }
-READERS = {"parse"}  # functions of the module that build nothing
+READERS = {"parse", "signing"}  # functions of the module that build no key of a table
 
 
 def thing(builder: str, made: Made, *arguments: Any) -> Thing:

@@ -6,7 +6,7 @@ group's head carries the newest numbers). Where `skip_seq` has moved: `skip_sum`
 Where the log had to be asked: `tally`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -38,14 +38,14 @@ def rows(app_id: str, reader: int) -> list[Row]:
     return list(map(store.unpack, packed(app_id, reader)))
 
 
-def packed(app_id: str, reader: int) -> Iterator[store.Item]:
+def packed(app_id: str, reader: int) -> list[store.Item]:
     """The same, as DynamoDB writes it."""
     pages = store.query_pages(
         TableName=settings().inbox_table,
         KeyConditionExpression="reader = :r",
         ExpressionAttributeValues=store.pack({":r": keys.entity(app_id, reader)}),
     )
-    return (row for page in pages for row in page["Items"])
+    return [row for page in pages for row in page["Items"]]
 
 
 def heads(app_id: str, groups: Iterable[int]) -> dict[int, Marks]:
