@@ -73,6 +73,7 @@ class Load:
     rate: float  # messages a second
     to: To = To.USER
     transactions: bool = False  # whether each message carries a transaction_id
+    flooded: float = 0  # messages a second of one member, who floods the conversation, beside `rate` of all the others
     messages: int | None = None
     seed: int = 1
     latency_s: float = LATENCY_S
@@ -82,12 +83,13 @@ class Load:
 
     @property
     def count(self) -> int:
-        return self.messages or max(MESSAGES, math.ceil(self.rate * SECONDS))
+        return self.messages or max(MESSAGES, math.ceil((self.rate + self.flooded) * SECONDS))
 
     def __str__(self) -> str:
         where = "conversation" if self.to is To.USER else "group"
         how = ", with transaction_id" * self.transactions + f", {self.latency_s * 1000:g} ms a call"
-        return f"{self.rate:g} messages a second into one {where}{how}"
+        flood = f" beside {self.flooded:g} of one member" if self.flooded else ""
+        return f"{self.rate:g} messages a second into one {where}{flood}{how}"
 
 
 @dataclass
@@ -98,6 +100,8 @@ class Run:
     seconds: float = 0.0  # until the last message was offered
     latencies_s: list[float] = field(default_factory=list)  # of what was accepted
     refused: int = 0
+    others: int = 0  # of the messages that are not a flooder's, how many were offered
+    others_refused: int = 0
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)  # by operation and table
 
     @property
@@ -132,7 +136,7 @@ def run(load: Load, progress: Progress) -> Run:
     with _parley(load, done) as (clock, world, senders):
         rng, accepted, shown = random.Random(load.seed), dict[int, str](), time.monotonic()
 
-        def request(headers: dict[str, str], body: dict[str, Any]) -> None:
+        def request(headers: dict[str, str], body: dict[str, Any], floods: bool) -> None:
             nonlocal shown
             started = clock.now_s
             reply = json.loads(handler({**EVENT, "headers": headers, "body": json.dumps(body)}, Context())["body"])
@@ -141,6 +145,7 @@ def run(load: Load, progress: Progress) -> Run:
                 accepted[reply["msg_ids"][0]] = body["content"]
             elif reply["code"] == Code.TOO_MANY_REQUESTS:
                 done.refused += 1
+                done.others_refused += not floods
             else:
                 raise Broken(f"{load}: refused with {reply}")
             if time.monotonic() - shown > SHOWN_EVERY_S:
@@ -150,10 +155,12 @@ def run(load: Load, progress: Progress) -> Run:
         progress(str(load))
         tasks = []
         for serial in range(1, load.count + 1):
-            clock.sleep(rng.expovariate(load.rate))
-            sender = rng.choice(senders)
+            clock.sleep(rng.expovariate(load.rate + load.flooded))
+            floods = load.flooded > 0 and rng.random() < load.flooded / (load.rate + load.flooded)
+            sender = senders[0] if floods else rng.choice(senders[load.flooded > 0 :])
+            done.others += not floods
             body = sender.body | {"content": f"message {serial}"} | ({"transaction_id": serial} if load.transactions else {})
-            tasks.append(clock.start(partial(request, sender.headers, body)))
+            tasks.append(clock.start(partial(request, sender.headers, body, floods)))
         done.seconds = clock.now_s
         clock.join(tasks)
         _require_one_log(accepted, {place[1]: item["content"]["S"] for place, item in world.aws.tables["Messages"].items()})
@@ -221,6 +228,8 @@ SERIES = {
     "to a group": Load(0, To.GROUP),
     "11 ms a call": Load(0, latency_s=0.011),
 }
+FLOODS = (100, 400)  # messages a second of one member of a group, while all others together send `QUIET`
+QUIET = 10
 TOLD: dict[str, Callable[[Run], float]] = {  # of each rate; `bursts` is plotted
     "bursts": lambda done: done.writes,
     "bursts: refused": lambda done: done.refused_share,
@@ -238,7 +247,14 @@ def measure(progress: Progress) -> Part:
         figures += [_figure(done, GOALS[done.load.rate] if name == HELD else None) for done in runs if done.load.rate in GOALS]
         for plot, value in TOLD.items():
             lines.setdefault(plot, []).append(Line(name, list(RATES), [value(done) for done in runs]))
+    figures += [_spared(run(Load(QUIET, To.GROUP, flooded=flooded), progress)) for flooded in FLOODS]
     return Part("bursts", figures, lines)
+
+
+def _spared(done: Run) -> Figure:
+    """What a flooder costs the others, though no limit of the sender's own is set here."""
+    note = f"of {done.others:,}; of the flooder's {(done.refused - done.others_refused) / (done.load.count - done.others):.0%} were refused"
+    return Figure(f"Refused of {done.load}, without the member's", done.others_refused, "messages", 0, note=note)
 
 
 def _figure(done: Run, goal: float | None) -> Figure:
@@ -265,7 +281,7 @@ def main(
     columns = ("offered a second", "to", "transaction_id", "accepted a second", "refused", "puts", "writes", "p50 ms", "p99 ms", "CPU s")
     table = Table(*columns)
     for kind, with_id, each in itertools.product(to or list(To), (False, True) if transactions is None else (transactions,), rate or RATES):
-        load = Load(each, kind, with_id, messages, seed, latency_ms / 1000, effect, settings, constants)
+        load = Load(each, kind, with_id, 0, messages, seed, latency_ms / 1000, effect, settings, constants)
         cpu_s = time.process_time()
         done = run(load, err.print)
         cells = (f"{done.accepted_per_s:.1f}", f"{done.refused_share:.1%}", f"{done.puts:.2f}", f"{done.writes:.2f}")

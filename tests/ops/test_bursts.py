@@ -83,3 +83,12 @@ def test_of_independent_calls_that_fail_the_first_one_counts_when_all_have_ended
     with pytest.raises(ValueError, match="7"):
         clock.parallel([lambda: fail(7), lambda: fail(1)])
     assert clock.now_s == 7
+
+
+@pytest.mark.parametrize("flooded", [100, 400])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_member_who_floods_has_nobody_else_refused(flooded: float, seed: int) -> None:
+    done = run(Load(10, To.GROUP, flooded=flooded, messages=1500, seed=seed), lambda words: None)
+    assert done.others > 20
+    assert done.others_refused == 0
+    assert done.refused > 0  # it is a flood
