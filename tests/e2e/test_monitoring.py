@@ -37,6 +37,6 @@ def test_a_request_leaves_one_short_line_and_its_delivery_one_with_the_lag(api: 
 
     (line,) = eventually(lambda: lines(api, "send", sent_at - 1000)[-1:], bool, DELIVERED_S)
     assert len(line.encode()) <= LINE_BYTES
-    assert set(json.loads(line)) == {"timestamp", "op", "request_id", "app", "code", "ms"}
+    assert set(json.loads(line)) == {"timestamp", "op", "request_id", "app", "code", "ms", "via", "kid", "role", "user"}
     delivered = eventually(lambda: [each for each in told("deliver", sent_at) if "lag_ms" in each], bool, DELIVERED_S)
     assert all(0 <= each["lag_ms"] < DELIVERED_S * 1000 for each in delivered)
