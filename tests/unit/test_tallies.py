@@ -259,6 +259,7 @@ def test_retention_costs_no_more_than_3_units_a_conversation(expiring: FastWorld
     assert first.total.reads <= 2 * READ_UNITS
     assert second.total.reads <= READ_UNITS
     expiring.now_ms += 5 * apart_ms  # five more have expired
+    expiring.history(1002, 0)
     (later,), third = poll(expiring)
     assert later == told - 5
     assert third.total.reads <= READ_UNITS
