@@ -172,10 +172,12 @@ def wrong_value(rng: random.Random, schema: dict[str, Any], json_: bool) -> Any:
     kinds = [_resolved(each) for each in schema.get("anyOf", [schema])]
     integer = next((kind for kind in kinds if kind["type"] == "integer"), None)
     if integer:
-        text = next((kind["pattern"] for kind in kinds if kind["type"] == "string" and "pattern" in kind and len(kinds) > 3), None)
+        texts = [kind["pattern"] for kind in kinds if kind["type"] == "string" and re.fullmatch(kind.get("pattern", ""), "word")]
         while True:
             wrong = wrong_integer(rng, integer, json_)
-            if not (text and isinstance(wrong, str) and re.fullmatch(text, wrong)):  # of a transaction_id many a text is right
+            if wrong == "" and integer.get("maximum") == 0:  # as good as absent, where nothing may be given
+                continue
+            if not any(isinstance(wrong, str) and re.fullmatch(text, wrong) for text in texts):  # many a text is a transaction_id
                 return wrong
     kind = kinds[0]
     if kind["type"] == "array":
@@ -390,7 +392,7 @@ def a_wrong_header(rng: random.Random, sample: Sample) -> Malformed:
     else:
         schema = DOCUMENT["components"]["parameters"][name]["schema"]
         value = wrong_integer(rng, schema, False)
-        while value in PADDED:
+        while value in PADDED or not value.strip():  # an empty one is as good as absent
             value = wrong_integer(rng, schema, False)
     spelled = rng.choice((name, name.upper(), name.title()))
     sample.event["headers"] = {key: kept for key, kept in sample.event["headers"].items() if key != name} | {spelled: value}

@@ -16,7 +16,7 @@ CURSOR = "[0-9]{1,16}-[0-9]{1,16}(-[0-9a-f]{16})?"  # the last entry's time and 
 
 
 def _no_message(value: object) -> object:
-    if value in ("", "0", 0) and value is not False:
+    if value in ("", "0") or (type(value) is int and value == 0):
         return 0
     raise ValueError("must be absent or 0: this deletes the whole conversation, one message is for recall")
 
