@@ -820,8 +820,8 @@ def test_every_outcome_is_that_of_some_serial_order(
 # --- what the test is good for
 
 
-def without_conditions(place: store.Ref, marks: dict[str, int], others: dict[str, int], *_: object) -> store.Outcome:
-    return store.update(place, {**marks, **others}, "attribute_exists(reader) OR attribute_not_exists(reader)")
+def without_conditions(place: store.Ref, _: rules.Marks, moved: dict[str, Any], others: dict[str, int], *__: Any, **___: Any) -> Any:
+    return store.update(place, {**moved, **others}, "attribute_exists(reader) OR attribute_not_exists(reader)")
 
 
 def listing_first(conversation: keys.Conversation, user: int, now_ms: int) -> None:
@@ -839,7 +839,7 @@ LEFT_OUT: dict[str, tuple[str, Any, str, str]] = {  # what is put in the place o
         "after leaving",
     ),
     "the second look of a join": ("messaging.conversations.membership.inbox.advance", lambda *_: True, "join and send", "undelivered"),
-    "the order of leaving": ("messaging.conversations.membership._exit", listing_first, "join and leave of a member", "undelivered"),
+    "the order of leaving": ("messaging.conversations.membership.end", listing_first, "join and leave of a member", "undelivered"),
     "the flags of a crossing": ("messaging.conversations.membership._flag_rows", lambda *_: None, "crossing and send", "undelivered"),
     "the condition of moving a reservation": (
         "messaging.conversations.dedup.relocate",
@@ -849,7 +849,7 @@ LEFT_OUT: dict[str, tuple[str, Any, str, str]] = {  # what is put in the place o
     ),
     "the condition of a reservation": (
         "messaging.conversations.dedup.reserve",
-        lambda request, digest, slots, now_ms: slots,
+        lambda request, digest, slots, now_ms: None,
         "one transaction id with two contents",
         "serial|lost",
     ),
