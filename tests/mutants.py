@@ -323,6 +323,13 @@ MUTANTS = (
         "0",
         "endpoints/test_clock.py::test_a_container_with_a_wrong_clock_stamps_messages_right",
     ),
+    mutant(
+        "a revoked token is answered for what it has stored",
+        "messaging/conversations/posting",
+        "        this.caller.confirmed()\n",
+        "",
+        "faults/test_refusals.py::test_a_revoked_token_is_not_answered_for_what_it_has_stored",
+    ),
     # --- reads
     mutant(
         "queries are not consistent",

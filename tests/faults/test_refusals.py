@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from messaging.conversations import log
+from messaging.people import directory
+from tests import world as worlds
 from tests.fast_world import FastWorld, fast_world
 from tests.faults.sdk import Crash
 
@@ -42,6 +44,20 @@ def contents(world: FastWorld) -> list[str]:
     return [row["content"] for row in world.rows("Messages")]
 
 
+def dies_before_the_put(fast: FastWorld, sender: int, group: int) -> None:
+    """An attempt with the transaction_id 7 that leaves its reservation and nothing else."""
+
+    def crash(operation: str, request: dict[str, Any], perform: Callable[..., Any]) -> Any:
+        if operation == "PutItem" and request["TableName"] == "Messages":
+            raise Crash
+        return perform()
+
+    fast.injector = crash
+    with pytest.raises(Crash):
+        ask(fast, sender, [group], type=2, transaction_id=7)
+    fast.injector = None
+
+
 def test_a_clean_refusal_leaves_no_reservation_and_the_same_id_takes_corrected_content(fast: FastWorld) -> None:
     overtaken(fast, "#1001#1002", lambda: fast.send(1002, [1001], content="rival"))
     assert ask(fast, 1001, [1002], content="tpyo", transaction_id=9)["code"] == 50004
@@ -52,16 +68,7 @@ def test_a_clean_refusal_leaves_no_reservation_and_the_same_id_takes_corrected_c
 
 def test_who_was_removed_does_not_post_with_what_an_attempt_had_reserved(fast: FastWorld) -> None:
     group = fast.group(1001, 1002)
-
-    def crash(operation: str, request: dict[str, Any], perform: Callable[..., Any]) -> Any:
-        if operation == "PutItem" and request["TableName"] == "Messages":
-            raise Crash
-        return perform()
-
-    fast.injector = crash
-    with pytest.raises(Crash):
-        ask(fast, 1002, [group], type=2, transaction_id=7)
-    fast.injector = None
+    dies_before_the_put(fast, 1002, group)
     assert len(fast.rows("Dedup")) == 1
     fast.leave(group, 1002)
     before = fast.snapshot()
@@ -72,16 +79,7 @@ def test_who_was_removed_does_not_post_with_what_an_attempt_had_reserved(fast: F
 
 def test_who_was_removed_is_not_answered_for_a_slot_that_somebody_else_has_filled(fast: FastWorld) -> None:
     group = fast.group(1001, 1002)
-
-    def crash(operation: str, request: dict[str, Any], perform: Callable[..., Any]) -> Any:
-        if operation == "PutItem" and request["TableName"] == "Messages":
-            raise Crash
-        return perform()
-
-    fast.injector = crash
-    with pytest.raises(Crash):
-        ask(fast, 1002, [group], type=2, transaction_id=7)
-    fast.injector = None
+    dies_before_the_put(fast, 1002, group)
     fast.say(1001, group)
     fast.leave(group, 1002)
     assert ask(fast, 1002, [group], type=2, transaction_id=7)["code"] == 20002
@@ -168,3 +166,19 @@ def test_a_number_that_a_mark_knows_is_never_given_out_again(kind: str, mark: st
         assert world.send(1001, **to, content="three") == [3]
         world.drain()
         assert world.num(1002, seen) == 1
+
+
+def test_a_revoked_token_is_not_answered_for_what_it_has_stored(fast: FastWorld) -> None:
+    """Not even where another refusal, here of a group that was left, would have been answered from the record."""
+    group = fast.group(1001, 1002)
+    token, body = fast.token(1002), {"type": 2, "targets": [group], "content": "hello", "transaction_id": 7}
+
+    def code() -> int:
+        return int(json.loads(fast.http("POST", "/message/send", token, body=body)["body"])["code"])
+
+    assert code() == 200
+    fast.leave(group, 1002)
+    assert code() == 200
+    directory.revoke("demo", 1002, fast.now_ms)
+    worlds.cold()
+    assert code() == 402
