@@ -250,7 +250,8 @@ class Model:
             assert request.key or all(times <= request.attempts for times in request.times.values()), f"refused and stored: {request}"
         if begun and not begun.sure:
             assert not begun.numbers, f"refused and stored: {request}"
-            del self.transactions[request.key]
+            if self.transactions.get(request.key) is begun:  # else: a twin began later, when this one had run out
+                del self.transactions[request.key]
 
     # --- what a reader sees
 
