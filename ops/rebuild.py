@@ -72,7 +72,8 @@ def group(app_id: str, group_id: int, only: int | None, now_ms: int) -> Rebuilt:
     newest = log.tip(conversation, now_ms)
     by_head = bool(profile.get("by_head"))
     if members and newest.msg_id:
-        inbox.move_head(conversation, News(newest.msg_id, newest.sent_at, _sum(newest) if by_head else rules.NO_SKIP))
+        skip = _sum(newest) if by_head else rules.NO_SKIP
+        inbox.move_head(conversation, News(newest.msg_id, newest.sent_at, skip, count_seq=skip.chain - 1))
     done = Rebuilt()
     for chunk in _chunks(members):
         rows = store.get_many([inbox.ref(app_id, member, group_id) for member in chunk])
@@ -126,7 +127,7 @@ def _is_right(conversation: Conversation, row: inbox.Row, reader: int, now_ms: i
 
 
 def _sum(newest: Tip) -> Skip:
-    """The newest message as one that a head may skip: what its sum does not say is counted in the log."""
+    """The newest message as one that a head may skip: what came before its chain is counted in the log."""
     told = (0, newest.msg_id + 1) if newest.uncounted is None else (newest.uncounted, newest.chain)
     return Skip(newest.msg_id, *told)
 

@@ -596,6 +596,20 @@ MUTANTS = (
         "unit/test_tallies.py::test_what_was_kept_counts_for_its_own_floor_only",
     ),
     mutant(
+        "the sum of one chain is taken for what another skipped",
+        "messaging/conversations/rules",
+        "for skip in skips if skip.chain != newest.chain",
+        "for skip in skips if False",
+        "unit/test_rules.py::test_what_a_delivery_changes_of_a_row",
+    ),
+    mutant(
+        "a head's commands hide those of a row's older chain",
+        "messaging/conversations/rules",
+        "newest_skip([marks.skip, head.skip], max(marks.count_seq, head.count_seq))",
+        "newest_skip([marks.skip, head.skip], marks.count_seq)",
+        "unit/test_rules.py::test_a_head_and_a_row_leave_both_their_older_chains_to_the_log",
+    ),
+    mutant(
         "sums of two chains are subtracted",
         "messaging/conversations/rules",
         "elif tally.uncounted is None or tally.chain != marks.chain:",

@@ -16,7 +16,7 @@ from messaging.base.telemetry import lag, logger
 from messaging.conversations import inbox
 from messaging.conversations.models import FanoutJob
 from messaging.conversations.queue import enqueue
-from messaging.conversations.rules import COMMAND, NO_SKIP, News, Skip, skip_of
+from messaging.conversations.rules import COMMAND, News, Skip, newest_skip, skip_of
 from messaging.people import directory
 
 FIELDS = ("conversation", "msg_id", "sent_at", "sender", "ctype", "uncounted", "chain")  # of a message, that a delivery reads
@@ -88,9 +88,9 @@ def _deliver(conversation: Conversation, records: list[Record]) -> None:
 
 def _news(records: list[Record], reader: int | None) -> News:
     newest = max(records, key=lambda record: record.msg_id)
-    commands = (record.skip for record in records if record.ctype == COMMAND and record.sender != reader)
+    skip, count_seq = newest_skip([record.skip for record in records if record.ctype == COMMAND and record.sender != reader], 0)
     own = sorted({record.skip for record in records if record.sender == reader})
-    return News(newest.msg_id, newest.sent_at, max(commands, default=NO_SKIP), tuple(own))
+    return News(newest.msg_id, newest.sent_at, skip, tuple(own), count_seq)
 
 
 def _jobs(conversation: Conversation, news: News, members: list[int]) -> Iterator[FanoutJob]:
@@ -102,5 +102,6 @@ def _jobs(conversation: Conversation, news: News, members: list[int]) -> Iterato
             skip_seq=news.skip.seq,
             uncounted=news.skip.uncounted if news.skip.seq else None,
             chain=news.skip.chain,
+            count_seq=news.count_seq,
             members=members[at : at + MEMBERS_PER_JOB],
         )

@@ -23,7 +23,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     news: dict[Place, News] = {}
     for job in filter(None, jobs.values()):
         skip = rules.skip_of(job.skip_seq, rules.COMMAND, job.uncounted, job.chain) if job.skip_seq else rules.NO_SKIP
-        told = News(job.last_seq, job.last_at, skip)
+        told = News(job.last_seq, job.last_at, skip, count_seq=job.count_seq)
         for member in job.members:
             place = (job.conversation, member)
             news[place] = news[place].merge(told) if place in news else told

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from messaging.conversations import rules
-from messaging.conversations.rules import COMMAND, NO_SKIP, TEXT, Marks, News, Skip, Tally
+from messaging.conversations.rules import COMMAND, TEXT, Marks, News, Skip, Tally
 
 HISTORIES = 1500  # for each of the seeds
 SEEDS = range(4)
 STEPS = 60
 MEMBERS = 4
 OWN = 2  # messages of its member's that a row remembers
-CHAIN = 8  # the first message that carries a sum
+CHAINS = (8, 20, 24)  # the messages at which a chain of sums begins; what came before the first is of 0.1.0, and has none
 
 
 class Sent(NamedTuple):
@@ -82,16 +82,16 @@ class Group:
     def news(self, batch: list[int], reader: int | None) -> News:
         commands = [self.skip(seq) for seq in batch if self.log[seq - 1].command and self.log[seq - 1].sender != reader]
         own = sorted(self.skip(seq) for seq in batch if self.log[seq - 1].sender == reader)
-        return News(max(batch), max(batch), max(commands, default=NO_SKIP), tuple(own))
+        skip, count_seq = rules.newest_skip(commands, 0)
+        return News(max(batch), max(batch), skip, tuple(own), count_seq)
 
-    def sum(self, upto: int) -> int:
-        """How many COMMANDs there are of the chain, which began with message `CHAIN`."""
-        return sum(sent.command for sent in self.log[CHAIN - 1 : upto])
+    def sum(self, upto: int) -> tuple[int | None, int]:
+        """How many COMMANDs there are up to here of the chain, and its first message."""
+        begun = [chain for chain in CHAINS if chain <= upto]
+        return (sum(sent.command for sent in self.log[begun[-1] - 1 : upto]), begun[-1]) if begun else (None, 1)
 
     def skip(self, seq: int) -> Skip:
-        """What came before the chain is of 0.1.0, and has no sum."""
-        command = self.log[seq - 1].command
-        return rules.skip_of(seq, COMMAND if command else TEXT, self.sum(seq) if seq >= CHAIN else None, CHAIN)
+        return rules.skip_of(seq, COMMAND if self.log[seq - 1].command else TEXT, *self.sum(seq))
 
     def fan_out(self, member: int) -> None:
         """Some of the jobs, merged; a member whose write fails has them come again."""
@@ -152,11 +152,11 @@ class Group:
         return sum(1 for sent in self.log[after:] if sent.sender != member and not sent.command)
 
     def told(self, member: int) -> int:
-        """By the row, with what the log says of the floor and of what lies before the border."""
+        """By the row, with what the log says of the floor and of what has to be counted."""
         marks = self.marks(member)
-        upto = max(marks.floor, rules.border(marks))
+        upto = max(marks.floor, marks.count_seq)
         skipped = upto - marks.floor - (self.counted(member, marks.floor) - self.counted(member, upto))
-        number = rules.number(marks, Tally(marks.floor, marks.floor, upto, skipped, self.sum(upto), CHAIN))
+        number = rules.number(marks, Tally(marks.floor, marks.floor, upto, skipped, *self.sum(upto)))
         assert number is not None, f"not told for {member}: {marks}"
         return number
 

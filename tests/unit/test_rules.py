@@ -98,6 +98,12 @@ def skipped(seq: int, uncounted: int = 0) -> dict[str, Any]:
             News(9, 90, command(9)),
             {"last_seq": 9, "last_at": 90, "count_seq": 7, **skipped(9, 4)},
         ),
+        (Marks(9, 90, skip_seq=9, uncounted=1, chain=9), News(8, 80, command(8)), {"count_seq": 8}),
+        (
+            Marks(8, 80, skip_seq=8, uncounted=1, chain=8),
+            News(9, 90, command(9)),
+            {"last_seq": 9, "last_at": 90, "count_seq": 8, **skipped(9, 4)},
+        ),
     ],
     ids=[
         "the first message",
@@ -115,6 +121,8 @@ def skipped(seq: int, uncounted: int = 0) -> dict[str, Any]:
         "what is read need not be remembered",
         "what is counted in the log need not be remembered",
         "what was skipped without a word is left to the log",
+        "an old command of another chain is left to the log",
+        "and one that is known already",
     ],
 )
 def test_what_a_delivery_changes_of_a_row(before: Marks, news: News, expected: dict[str, Any]) -> None:
@@ -145,6 +153,19 @@ def test_unread_is_one_subtraction_unless_something_after_the_floor_does_not_cou
 )
 def test_a_message_is_read_before_it_is_delivered_before_it_is_unread(msg_id: int, expected: str) -> None:
     assert rules.status(msg_id, Marks(read_seq=3, fetched_seq=5)) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "head", "count_seq"),
+    [((9, 9), (5, 2, 0), 5), ((5, 2), (9, 9, 0), 5), ((9, 2), (5, 2, 4), 4), ((5, 2), (9, 2, 7), 7)],
+    ids=["the head's is older", "the row's is older", "the head leaves some to the log", "more than the row knows of"],
+)
+def test_a_head_and_a_row_leave_both_their_older_chains_to_the_log(
+    row: tuple[int, int], head: tuple[int, int, int], count_seq: int
+) -> None:
+    (seq, chain), (head_seq, head_chain, counted) = row, head
+    both = rules.with_head(Marks(9, 90, skip_seq=seq, chain=chain), Marks(9, 90, skip_seq=head_seq, chain=head_chain, count_seq=counted))
+    assert (both.skip_seq, both.chain, both.count_seq) == (9, max(chain, head_chain), count_seq)
 
 
 def test_only_marks_that_lie_ahead_are_moved() -> None:

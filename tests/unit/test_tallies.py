@@ -234,6 +234,18 @@ def test_commands_and_own_messages_cost_no_more_than_3_units_a_conversation(worl
     assert read.total.reads <= reread.total.reads + weak * LISTED + 1
 
 
+def test_a_command_costs_no_read_of_what_0_1_0_left_unread(world: FastWorld) -> None:
+    world.aws.release = "0.1.0"
+    world.send(1001, [1002], content=KIB_32)
+    fill(world, 1001, 1002, 100)
+    world.aws.release = None
+    talk(world, "TtTt")
+    (number,), read = poll(world)
+    assert number == 102
+    assert {charge.operation for charge in read.charges if charge.table == "Messages"} <= {"BatchGetItem"}
+    assert read.total.reads <= READ_UNITS
+
+
 def test_200_own_messages_cost_no_read_of_the_log(world: FastWorld) -> None:
     talk(world, "t" + "o" * rules.MAX_OWN + "t")
     (number,), read = poll(world)

@@ -166,9 +166,10 @@ def _move(
         seen["own_was"] = list(known.own)
     elif "own" in moved:
         conditions.append("attribute_not_exists(own)")
-    if "skip_sum" in moved and known.is_explained:
-        conditions.append("(attribute_not_exists(skip_seq) OR skip_sum.seq = skip_seq)")
-    elif "skip_sum" in moved:  # `count_seq` covers what the mark skipped without a word, as far as it was seen
+    if "skip_sum" in moved and (not known.skip_seq or (known.is_explained and known.chain == moved["skip_sum"]["chain"])):
+        conditions.append("(attribute_not_exists(skip_seq) OR (skip_sum.seq = skip_seq AND skip_sum.chain = :chain))")
+        seen["chain"] = moved["skip_sum"]["chain"]
+    elif "skip_sum" in moved:  # `count_seq` covers what the mark skipped without a word or in another chain, as far as it was seen
         conditions.append("skip_seq = :skip_was")
         seen["skip_was"] = known.skip_seq
     return store.update(place, {**moved, **others}, " AND ".join(conditions), seen, remove)

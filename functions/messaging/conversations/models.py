@@ -97,7 +97,7 @@ class Message(Stored):
 class FanoutJob(Stored):
     """One page of a group's members and how far their marks move; the body of a queue message.
 
-    `uncounted` and `chain` are those of the COMMAND `skip_seq`; a job of 0.1.0 has none.
+    `uncounted` and `chain` are those of the COMMAND `skip_seq`; a job of 0.1.0 has none. `count_seq`: see `News`.
     """
 
     conversation: str
@@ -106,6 +106,7 @@ class FanoutJob(Stored):
     skip_seq: int
     uncounted: int | None = None
     chain: int = 1
+    count_seq: int = 0
     members: list[int]
 
 

@@ -32,6 +32,15 @@ class Skip(NamedTuple):
 NO_SKIP = Skip()
 
 
+def newest_skip(skips: Sequence[Skip], count_seq: int) -> tuple[Skip, int]:
+    """The newest of these, and up to where only the log tells what does not count: its sum says nothing of what an older chain skipped.
+
+    In whatever order and groups skips come together, the result is the same.
+    """
+    newest = max(skips, default=NO_SKIP)
+    return newest, max([count_seq, *(skip.seq for skip in skips if skip.chain != newest.chain)])
+
+
 @dataclass(frozen=True, slots=True)
 class Marks:
     """How far one user is in one conversation: watermarks, which only ever grow, and what a row remembers of what `skip_seq` passed.
@@ -57,6 +66,10 @@ class Marks:
         return max(self.read_seq, self.cut_seq, self.join_seq)
 
     @property
+    def skip(self) -> Skip:
+        return Skip(self.skip_seq, self.uncounted, self.chain)
+
+    @property
     def is_explained(self) -> bool:
         """Whether what moved `skip_seq` said what it skipped. Joining, a rebuild and a delivery by 0.1.0 do not."""
         return not self.skip_seq or self.chain <= self.skip_seq
@@ -73,17 +86,18 @@ class News:
     last_at: int
     skip: Skip = NO_SKIP  # the newest COMMAND of somebody else
     own: tuple[Skip, ...] = ()  # the user's own messages, ascending
+    count_seq: int = 0  # see `newest_skip`
 
     def merge(self, other: "News") -> "News":
         """Watermarks are maxima: of two fan-outs nothing is lost by applying both at once. (Nobody's own message is in one.)"""
         newest = max(self, other, key=lambda news: news.last_seq)
-        return News(newest.last_seq, newest.last_at, max(self.skip, other.skip))
+        skip, count_seq = newest_skip([self.skip, other.skip], max(self.count_seq, other.count_seq))
+        return News(newest.last_seq, newest.last_at, skip, count_seq=count_seq)
 
 
 def moves(news: News, marks: Marks) -> dict[str, Any]:
     """What a delivery changes of a row. What is not in the result stays, so repeating or reordering changes nothing."""
-    read, skip, own = marks.read_seq, marks.skip_seq, set[int]()
-    skipped = [news.skip]
+    read, own, skipped = marks.read_seq, set[int](), [marks.skip, news.skip]
     for sent in news.own:
         if max(read, marks.join_seq) == sent.seq - 1:  # nothing unread before it: the user has read as far as their own message
             read = sent.seq
@@ -92,12 +106,12 @@ def moves(news: News, marks: Marks) -> dict[str, Any]:
             if not sent.is_command:
                 own.add(sent.seq)
     moved: dict[str, Any] = {"read_seq": read} if read != marks.read_seq else {}
-    newest = max(skipped)
-    if newest.seq > skip:
+    newest, count_seq = newest_skip(skipped, max(marks.count_seq, news.count_seq))
+    if newest.seq > marks.skip_seq:
         moved |= {"skip_seq": newest.seq, "skip_sum": {"seq": newest.seq, "uncounted": newest.uncounted, "chain": newest.chain}}
-        if not marks.is_explained:
-            moved["count_seq"] = marks.count_seq
-    moved |= _remembered(own, replace(marks, read_seq=read))
+    if count_seq > marks.count_seq or ("skip_sum" in moved and not marks.is_explained):
+        moved["count_seq"] = count_seq
+    moved |= _remembered(own, replace(marks, read_seq=read, count_seq=count_seq))
     if news.last_seq > marks.last_seq:
         moved |= {"last_seq": news.last_seq, "last_at": news.last_at}
     return moved
@@ -141,11 +155,6 @@ class Tally:
     retention_s: int = 0
 
 
-def border(marks: Marks) -> int:
-    """Up to here the log has to be counted where it is unread: what lies beyond, `own` and the sums tell."""
-    return max(marks.count_seq, marks.chain - 1)
-
-
 def number(marks: Marks, tally: Tally) -> int | None:
     """The unread number; None where `tally` does not reach far enough."""
     if marks.last_seq <= tally.after:
@@ -154,9 +163,9 @@ def number(marks: Marks, tally: Tally) -> int | None:
         return None
     if marks.skip_seq <= tally.upto:
         commands = 0
-    elif tally.upto < border(marks):
+    elif tally.upto < marks.count_seq:
         return None
-    elif marks.chain == tally.upto + 1 or not marks.uncounted:
+    elif tally.upto < marks.chain or not marks.uncounted:
         commands = marks.uncounted
     elif tally.uncounted is None or tally.chain != marks.chain:
         return None
@@ -195,9 +204,8 @@ def with_head(marks: Marks, head: Marks) -> Marks:
     """The marks of a member of a group that is read by its head."""
     if head.last_seq > marks.last_seq:
         marks = replace(marks, last_seq=head.last_seq, last_at=head.last_at)
-    if head.skip_seq > marks.skip_seq:
-        marks = replace(marks, skip_seq=head.skip_seq, uncounted=head.uncounted, chain=head.chain)
-    return marks
+    skip, count_seq = newest_skip([marks.skip, head.skip], max(marks.count_seq, head.count_seq))
+    return replace(marks, skip_seq=skip.seq, uncounted=skip.uncounted, chain=skip.chain, count_seq=count_seq)
 
 
 def next_uncounted(before: int | None, chain: int, msg_id: int, ctype: int) -> tuple[int, int]:

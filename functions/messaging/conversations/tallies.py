@@ -1,7 +1,7 @@
 """How many messages are unread: told from the rows, and where a row cannot tell, from as little of the log as possible.
 
 A row knows what of it does not count: the user's own messages, and the sum of COMMANDs at `skip_seq`. To that the log adds the sum at
-the floor, which is one message; where messages expire, which is the first that is left; and up to `rules.border` it has to be counted.
+the floor, which is one message; where messages expire, which is the first that is left; and up to `count_seq` it has to be counted.
 What it said is kept in the row, so that the next list asks for none of it again.
 """
 
@@ -100,7 +100,7 @@ def _glimpsed(listed: Sequence[Found], tallies: dict[int, Tally], now_ms: int) -
 
 def _is_one_short(marks: Marks, tally: Tally) -> bool:
     """Whether it is the message after `upto` that is asked for, and nothing has to be counted before."""
-    return bool(tally.retention_s and not tally.live_at) or tally.upto >= rules.border(marks)
+    return bool(tally.retention_s and not tally.live_at) or tally.upto >= marks.count_seq
 
 
 def _counted(reader: int, found: Found, tally: Tally, now_ms: int, until: float) -> Told:
@@ -122,8 +122,8 @@ def _steps(reader: int, found: Found, tally: Tally, now_ms: int) -> Iterator[Tal
         first = log.first_live(conversation, tally.after, newest, now_ms)
         after = first.msg_id - 1
         yield (tally := _with(replace(tally, after=after, upto=after), first))
-    if tally.upto < rules.border(marks):
-        for further in _pages(reader, found, tally, rules.border(marks)):
+    if tally.upto < marks.count_seq:
+        for further in _pages(reader, found, tally, marks.count_seq):
             yield (tally := further)
     if rules.number(marks, tally) is None:
         first = log.first(conversation, tally.upto, newest)  # what is not there counts for nobody
