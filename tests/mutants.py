@@ -291,9 +291,16 @@ MUTANTS = (
     mutant(
         "a flooder's share of a backlog is everybody's",
         "messaging/conversations/pace",
-        "waiting.shares.get(sender, 0) > whole",
-        "sum(waiting.shares.values()) > whole",
+        "own > 0 and middle > fair",
+        "sum(waiting.shares.values()) > fair",
         "endpoints/test_pace.py::test_a_flooding_member_makes_nobody_elses_send_fail",
+    ),
+    mutant(
+        "of many flooders the smaller shares are forgotten",
+        "messaging/conversations/pace",
+        "SHARES = 40",
+        "SHARES = 10",
+        "endpoints/test_pace.py::test_flooders_leave_room_for_everybody_else_from_the_first_second_on",
     ),
     mutant(
         "a clock that is ahead keeps a conversation busy",

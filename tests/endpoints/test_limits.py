@@ -179,6 +179,12 @@ def test_a_finished_request_is_answered_to_who_is_over_the_limit(fast: FastWorld
     assert len(fast.rows("Messages")) == 600
 
 
+def test_repeats_do_not_count(fast: FastWorld) -> None:
+    for _ in range(BURST + 2):
+        assert fast.post(1001, [1002], transaction_id=5)["msg_ids"] == [1]
+    assert fast.post(1001, [1003])["code"] == 200
+
+
 def test_admins_and_aws_services_are_limited_per_app_where_the_operator_says_so(fast: FastWorld) -> None:
     body = {"type": 1, "targets": CROWD, "content": "news"}
     event = {"app_id": "demo", "body": body}

@@ -1,6 +1,7 @@
 """A conversation takes so many messages a second, told by the log itself: what exceeds that is refused before anything is written."""
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -118,7 +119,7 @@ def test_a_message_keeps_its_conversation_busy_for_an_interval(before: int, now_
 def test_one_sender_alone_is_refused_from_one_more_than_a_burst_on() -> None:
     for late, refused in ((0, False), (1, True)):
         ms = BURST * INTERVAL_MS + late
-        assert pace.refuses(pace.Backlog(5000, 5000 + ms, {1: ms}), 1, RATE, BURST) is refused
+        assert pace.refuses(pace.Backlog(5000, 5000 + ms, {1: ms}), 1, INTERVAL_MS, RATE, BURST) is refused
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_of_large_messages_fewer_fit_into_a_burst() -> None:
             return [code(world, 1001, 1002, content=content) for _ in range(60)].count(200)
 
     assert taken("x") == 51
-    assert taken("x" * 32_768) == 1 + 500 // 33
+    assert taken("x" * 32_768) == 500 // 33
 
 
 messages = st.lists(st.tuples(st.integers(1, 15), st.integers(0, 400), st.integers(1, 12)), max_size=80)  # who, ms later, races lost
@@ -153,28 +154,32 @@ def test_whoever_has_no_share_gets_in_unless_it_is_full_and_the_shares_are_the_b
         assert len(waiting.shares) <= pace.SHARES
         if len(newest.shares) < pace.SHARES:
             assert waiting.ms <= sum(waiting.shares.values()) or not waiting.ms
-        if pace.refuses(waiting, 99, rate, burst):
-            assert waiting.ms > 2 * burst * 10
-        if not pace.refuses(waiting, sender, rate, burst):
+        if pace.refuses(waiting, 99, 10, rate, burst):
+            assert waiting.ms > 3 * burst * 10
+        if not pace.refuses(waiting, sender, 10, rate, burst):
             waiting = pace.added(waiting, sender, lost * 10)
             assert waiting.shares
         newest = pace.Backlog(at, waiting.until, waiting.shares)
 
 
-@pytest.mark.parametrize("flooders", [1, 2, 3])
-def test_flooders_leave_room_for_everybody_else_from_the_first_second_on(flooders: int) -> None:
-    rate, burst, at, newest, last, refused, taken = 100, 50, 1_000_000, pace.Backlog(0, 0, {}), 0, 0, 0
-    for step in range(4_000):  # at 400 messages a second each, for ten seconds; somebody else once in a quarter of a second
-        at = 1_000_000 + step * 5 // 2
-        for sender in [*range(1, flooders + 1), *([50 + step % 7] if step % 100 == 99 else [])]:
+@pytest.mark.parametrize("kib", [0, 32])
+@pytest.mark.parametrize("flooders", [1, 2, 3, 10, 11, 12, 20, pace.SHARES])
+def test_flooders_leave_room_for_everybody_else_from_the_first_second_on(flooders: int, kib: int) -> None:
+    rate, burst, at, newest, last, refused, taken_ms = 100, 50, 1_000_000, pace.Backlog(0, 0, {}), 0, 0, 0
+    rng = random.Random(flooders)
+    for step in range(8_000):  # at 800 messages a second in all, for ten seconds; each of two others about once a second
+        at = 1_000_000 + step * 5 // 4
+        other = [100 + step % 2] if rng.random() < 1 / 400 else []
+        for sender in [rng.randint(1, flooders), *other]:
+            cost_ms = pace.cost(0 if sender >= 100 else kib * 1024, rate)
             waiting = pace.backlog(last, newest.until, newest.shares, at)
-            if pace.refuses(waiting, sender, rate, burst):
-                refused += sender >= 50
+            if pace.refuses(waiting, sender, cost_ms, rate, burst):
+                refused += sender >= 100
                 continue
-            newest, last = pace.added(waiting, sender, 10), at
-            taken += 1
+            newest, last = pace.added(waiting, sender, cost_ms), at
+            taken_ms += cost_ms
     assert refused == 0
-    assert 900 <= taken <= 1_000 + 2 * burst + flooders
+    assert 9_500 <= taken_ms <= 10_000 + 3 * burst * 10
 
 
 def test_a_flooding_member_makes_nobody_elses_send_fail(fast: FastWorld) -> None:

@@ -100,6 +100,14 @@ def test_what_was_kept_counts_for_its_own_floor_only(world: FastWorld) -> None:
     assert world.num(1002, 1001) == 2
 
 
+def test_what_another_release_has_kept_is_told_anew(world: FastWorld) -> None:
+    talk(world, "tTtTtTt")
+    world.ack(1002, 1001, msg_id=1)
+    kept = {"floor": 1, "after": 1, "upto": 1, "skipped": 2, "unheard_of": 7}
+    store.update((("Inbox"), {"reader": "demo#1002", "conversation": 1001}), {"tally": kept}, "attribute_exists(reader)")
+    assert world.num(1002, 1001) == 3
+
+
 def test_sums_of_two_chains_are_not_compared() -> None:
     marks = Marks(last_seq=9, read_seq=2, skip_seq=8, uncounted=2, chain=2)
     assert rules.number(marks, Tally(2, 2, 2, uncounted=1, chain=2)) == 6
@@ -243,6 +251,17 @@ def test_a_command_costs_no_read_of_what_0_1_0_left_unread(world: FastWorld) -> 
     (number,), read = poll(world)
     assert number == 102
     assert {charge.operation for charge in read.charges if charge.table == "Messages"} <= {"BatchGetItem"}
+    assert read.total.reads <= READ_UNITS
+
+
+def test_being_invited_again_costs_no_read_of_the_log(world: FastWorld) -> None:
+    group = world.group(1001, 1002)
+    for content_type in (0, COMMAND, 0) * 10:
+        world.send(1001, [group], type=2, content=KIB_32, content_type=content_type)
+    world.drain()
+    world.join(group, 1002)
+    (number,), read = poll(world)
+    assert number == 20
     assert read.total.reads <= READ_UNITS
 
 

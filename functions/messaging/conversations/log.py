@@ -10,7 +10,7 @@ from messaging.base.keys import Conversation
 from messaging.base.settings import settings
 from messaging.conversations import inbox, pace, rules
 from messaging.conversations.models import Message
-from messaging.conversations.rules import COMMAND, PARTS
+from messaging.conversations.rules import COMMAND, PARTS, News, Skip
 
 APPEND_ATTEMPTS = 12  # lost races for the next number before a send is refused: more would feed the storm
 ERASED = "erased"  # `written_by` of an erased message: neither a Dedup record's key nor a nonce
@@ -69,13 +69,21 @@ def _tip(item: store.Item) -> Tip:
     return Tip(item["msg_id"], sent_at, busy_until, item.get("uncounted"), item.get("chain", 1), shares)
 
 
-def overfull(newest: Tip, sender: int, now_ms: int) -> bool:
-    """Whether the conversation is so far ahead of its rate that this sender has to wait: one message more would only feed the storm."""
-    return pace.refuses(_backlog(newest, now_ms), sender, settings().conversation_rate_per_s, settings().conversation_burst)
+def overfull(newest: Tip, message: Message, now_ms: int) -> bool:
+    """Whether the conversation is so far ahead of its rate that its sender has to wait: one message more would only feed the storm."""
+    rate, burst = settings().conversation_rate_per_s, settings().conversation_burst
+    return pace.refuses(_backlog(newest, now_ms), message.sender, pace.cost(message.text_bytes, rate), rate, burst)
 
 
 def _backlog(newest: Tip, now_ms: int) -> pace.Backlog:
     return pace.backlog(newest.sent_at, newest.busy_until, newest.shares, now_ms)
+
+
+def caught_up(newest: Tip) -> News:
+    """What moves somebody's marks past messages of which nobody told them, and none of which is their own: its sum tells what does not
+    count; what came before its chain is counted."""
+    uncounted, chain = (0, newest.msg_id + 1) if newest.uncounted is None else (newest.uncounted, newest.chain)
+    return News(newest.msg_id, newest.sent_at, Skip(newest.msg_id, uncounted, chain), count_seq=chain - 1)
 
 
 def holders(conversations: Iterable[Conversation], slots: Iterable[int]) -> list[str | None]:
@@ -122,7 +130,7 @@ def append(
             break
         store.backoff(attempt)
         newest = tip(conversation, message.sent_at)
-        if overfull(newest, message.sender, clock.now_ms()):
+        if overfull(newest, message, clock.now_ms()):
             break
         slot = relocate(slot, newest.msg_id + 1) if relocate else newest.msg_id + 1
     release(slot)

@@ -2,8 +2,8 @@
 
 A message takes its conversation an interval (1000 ms / the rate), and a large one as long as its write units take a partition. While
 that is more than has passed, the conversation has a backlog, ms, and the newest message says so, and whose it is. It drains by itself,
-everybody's share in proportion. One sender may have `burst` intervals of it alone; among several each has less, so that whoever has none
-of it always gets in.
+everybody's share in proportion. One sender may have `burst` intervals of it alone, k of them together two bursts, of which each has
+1 / (k + 1); and there is room for a third, which they never reach: whoever has less than that share always gets in.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ UNIT_MS = 1  # a partition takes 1,000 write units a second, AWS limit
 UNIT_BYTES = 1024  # of a write unit, AWS
 ITEM_BYTES = 200  # of a message beside what it says
 LEAD_MS = 5_000  # what is further ahead than that is a wrong clock's and counts for nothing
-SHARES = 10  # senders whose shares are told apart, the largest; the others' are too small to stand in anybody's way
+SHARES = 40  # senders whose shares are told apart, the largest: half a kilobyte. Of 60 at once everybody's share is a message a second
 
 Shares = Mapping[int, int]  # sender → ms of the backlog
 
@@ -57,11 +57,15 @@ def backlog(sent_at: int, busy_until: int, shares: Shares, now_ms: int) -> Backl
     return Backlog(at, busy_until, left)
 
 
-def refuses(waiting: Backlog, sender: int, rate_per_s: int, burst: int) -> bool:
-    """Whether this sender has to wait: for their own share, which is smaller the more senders have one, or because it is full."""
-    whole, one = 2 * burst * interval(rate_per_s), interval(rate_per_s)
-    sharing = sum(share >= one for share in waiting.shares.values())
-    return waiting.ms > whole or waiting.shares.get(sender, 0) > whole // (max(1, sharing) + 1)
+def refuses(waiting: Backlog, sender: int, cost_ms: int, rate_per_s: int, burst: int) -> bool:
+    """Whether this sender has to wait: for their own share, which is smaller the more senders have one, or because it is full.
+
+    A share goes up by a message and drains between two of them; it is its middle that is compared.
+    """
+    one = interval(rate_per_s)
+    own, sharing = waiting.shares.get(sender, 0), 1 + sum(share >= one for each, share in waiting.shares.items() if each != sender)
+    middle, fair = own + cost_ms / 2, 2 * burst * one / (sharing + 1) + one / 2
+    return waiting.ms > 3 * burst * one or (own > 0 and middle > fair)
 
 
 def added(waiting: Backlog, sender: int, cost_ms: int) -> Backlog:

@@ -52,8 +52,9 @@ def post(caller: Caller, request: SendRequest, operation: Operation, sender: int
         if limit:
             limits.require_room(limit, amount, now_ms)
         earlier, tips = _allowed(this)
-        if limit and not earlier:
-            limits.spend(limit, amount, now_ms)
+        spends = limit if not earlier else None
+        if spends:
+            limits.spend(spends, amount, now_ms)
     except ApiError:
         # Who may not send, or not now, still gets the answer to what is stored already, and to nothing else. Not so whose token is refused.
         this.caller.confirmed()
@@ -70,9 +71,9 @@ def post(caller: Caller, request: SendRequest, operation: Operation, sender: int
     found = store.parallel([partial(_append, this, target, slots[target], tips.get(target, log.NOTHING)) for target in missing])
     numbers = slots | {target: number for target, number in zip(missing, found, strict=True) if number}
     refused = [target for target, number in zip(missing, found, strict=True) if not number]
+    if spends and len(missing) - len(refused) < len(this.logs):  # a repeat wrote less, or nothing
+        limits.give_back(spends, amount - limits.units(len(missing) - len(refused), this.message.text_bytes))
     if refused:
-        if limit:
-            limits.give_back(limit, limits.units(len(refused), this.message.text_bytes))
         raise _crowded(this, refused)
     return [numbers[target] for target in request.targets]
 
@@ -123,7 +124,7 @@ def _allowed(this: _Post) -> tuple[Reservation | None, dict[int, Tip]]:
     if batch:
         tips = store.parallel(reads)
     newest = {target: log.settled(this.logs[target], tip, now_ms) for target, tip in zip(targets, tips, strict=True)}
-    busy = [target for target, tip in newest.items() if log.overfull(tip, this.sender, now_ms)]
+    busy = [target for target, tip in newest.items() if log.overfull(tip, this.message, now_ms)]
     if busy:
         raise ApiError(Code.TOO_MANY_REQUESTS, f"targets: too many messages a second to {_named(busy)}, send again")
     return None, newest

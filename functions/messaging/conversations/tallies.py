@@ -7,7 +7,7 @@ What it said is kept in the row, so that the next list asks for none of it again
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from messaging.conversations.lookup import Found
 from messaging.conversations.rules import Marks, Tally
 
 COUNTING_S = 8  # seconds after which no page is begun: one that then times out three times over still ends before the function does
+FIELDS = {field.name for field in fields(Tally)}
 KEPT = 100  # tallies that one list writes; the others are read once more
 
 
@@ -67,7 +68,7 @@ def _begun(found: Found, now_ms: int) -> Tally:
     """Where an earlier list stopped, or the floor."""
     marks, retention_s = found.marks, settings().retention_s
     floor = marks.floor
-    kept = Tally(**found.tally) if found.tally else None
+    kept = Tally(**found.tally) if found.tally and found.tally.keys() <= FIELDS else None  # a later release may keep more
     if kept is None or (kept.floor, kept.retention_s) != (floor, retention_s):
         kept = Tally(floor, floor, floor, retention_s=retention_s)
     elif kept.live_at and log.expired(kept.live_at, now_ms):
