@@ -78,6 +78,7 @@ class Parley(Stack):
         deliver.add_to_role_policy(iam.PolicyStatement(actions=[f"dynamodb:{action}" for action in reads], resources=[stream_arn or ""]))
         # CDK's own destination would grant two actions more than setting aside takes.
         deliver.add_to_role_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[queues.deliver_dead.queue_arn]))
+        deliver.add_environment("DELIVER_DEAD_QUEUE_URL", queues.deliver_dead.queue_url)  # for what it cannot read itself
         mapping = deliver.add_event_source_mapping(
             "Stream",
             event_source_arn=stream_arn,

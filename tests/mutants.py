@@ -521,9 +521,55 @@ MUTANTS = (
     mutant(
         "a delivery that failed is reported as done",
         "workers/deliver",
-        "        return [record.sequence for record in records]\n",
-        "        return []\n",
+        "        return error\n    return None\n",
+        "        return None if error else None\n    return None\n",
         f"{SINGLE}[deliver-gives_up-alone]",
+    ),
+    mutant(
+        "a record that cannot be read fails its batch, again and again",
+        "workers/deliver",
+        "        except (AttributeError, LookupError, TypeError, ValueError) as error:\n",
+        "        except ZeroDivisionError as error:\n",
+        "workers/test_deliver.py::test_a_record_that_cannot_be_read_goes_to_the_dead_letters_alone",
+    ),
+    mutant(
+        "a record that cannot be read is lost without a word",
+        "workers/deliver",
+        '    set_aside(_not_again(unreadable, event["Records"], set(again)))\n',
+        "",
+        "workers/test_deliver.py::test_a_record_that_cannot_be_read_goes_to_the_dead_letters_alone",
+    ),
+    mutant(
+        "what comes again is set aside each time",
+        "workers/deliver",
+        'set_aside(_not_again(unreadable, event["Records"], set(again)))',
+        "set_aside(unreadable)",
+        "workers/test_deliver.py::test_what_comes_again_anyway_is_set_aside_once_when_it_is_done",
+    ),
+    mutant(
+        "who sends to 500 is served before everybody else of the batch",
+        "workers/deliver",
+        "    conversations = _in_turn(batches)\n",
+        "    conversations = list(batches)\n",
+        "workers/test_deliver.py::test_who_sends_to_many_at_once_is_not_served_before_everybody_else",
+    ),
+    mutant(
+        "a batch that fails is as many tracebacks as it has conversations",
+        "workers/deliver",
+        "        return error\n    return None\n",
+        '        logger.exception("delivery failed", exc_info=error, extra={"failed": 1})\n        return error\n    return None\n',
+        "workers/test_deliver.py::test_a_batch_that_fails_is_one_line_in_the_log",
+    ),
+    Mutant(
+        "a message that the log cannot read either is delivered, and its letter deleted",
+        "ops/dead_letters.py",
+        (
+            (
+                "    except ValueError:\n        return None\n    return [_record(",
+                "    except ValueError:\n        return []\n    return [_record(",
+            ),
+        ),
+        "tests/ops/test_dead_letters.py::test_a_message_that_the_log_cannot_read_either_stays_a_letter",
     ),
     mutant(
         "of a batch only the oldest message is delivered",
@@ -538,8 +584,8 @@ MUTANTS = (
         (
             ("    for reader in readers:\n        inbox.apply(conversation, reader, _news(records, reader))\n", ""),
             (
-                "            enqueue(conversation.app_id, list(_jobs(conversation, news, members)))\n",
-                "            enqueue(conversation.app_id, list(_jobs(conversation, news, members)))\n"
+                "            enqueue(conversation.app_id, _jobs(conversation, news, members))\n",
+                "            enqueue(conversation.app_id, _jobs(conversation, news, members))\n"
                 "    for reader in readers:\n        inbox.apply(conversation, reader, _news(records, reader))\n",
             ),
         ),
