@@ -84,6 +84,7 @@ class Parley(Stack):
             event_source_arn=stream_arn,
             starting_position=lambda_.StartingPosition.TRIM_HORIZON,
             batch_size=STREAM_BATCH,
+            parallelization_factor=settings.deliver_lanes,
             max_batching_window=Duration.seconds(settings.deliver_window_seconds),
             bisect_batch_on_error=True,
             retry_attempts=STREAM_RETRIES,

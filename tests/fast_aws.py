@@ -194,7 +194,8 @@ class FastAws:
             self.tables[table][place] = new
         self.wrote(table, old, new)
         if table == "Messages" and new is not None and new != old:
-            change_ = {"NewImage": new, "SequenceNumber": str(len(self.records) + 1), "StreamViewType": "NEW_IMAGE"}
+            keys_ = {name: new[name] for name in ("conversation", "msg_id")}
+            change_ = {"Keys": keys_, "NewImage": new, "SequenceNumber": str(len(self.records) + 1), "StreamViewType": "NEW_IMAGE"}
             self.records.append({"eventName": "MODIFY" if old else "INSERT", "eventSource": "aws:dynamodb", "dynamodb": change_})
         return new
 

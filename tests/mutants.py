@@ -540,6 +540,20 @@ MUTANTS = (
         "workers/test_deliver.py::test_a_record_that_cannot_be_read_goes_to_the_dead_letters_alone",
     ),
     mutant(
+        "a COMMAND is not told where a later message was",
+        "workers/deliver",
+        'head["last_seq"] > news.last_seq and (not news.skip.seq or head["skip_seq"] > news.skip.seq)',
+        'head["last_seq"] > news.last_seq',
+        "workers/test_deliver.py::test_what_a_later_message_has_told_in_another_lane_is_not_told_again",
+    ),
+    mutant(
+        "a delivery that died with the head moved does not queue its jobs",
+        "workers/deliver",
+        'head["last_seq"] > news.last_seq and',
+        'head["last_seq"] >= news.last_seq and',
+        "workers/test_deliver.py::test_a_delivery_that_died_before_it_queued_its_jobs_queues_them_when_it_comes_again",
+    ),
+    mutant(
         "what comes again is set aside each time",
         "workers/deliver",
         'set_aside(_not_again(unreadable, event["Records"], set(again)))',

@@ -124,9 +124,14 @@ def _deliver(conversation: Conversation, records: list[Record]) -> None:
     if conversation.kind == "group":
         news = _news(records, None)
         head = inbox.move_head(conversation, news)
-        if head and not head.get("by_head"):
+        if head and not head.get("by_head") and not _told_by_later(news, head):
             members = [user for user in directory.members(conversation.app_id, conversation.low) if user not in writers]
             enqueue(conversation.app_id, _jobs(conversation, news, members))
+
+
+def _told_by_later(news: News, head: inbox.Row) -> bool:
+    """Whether a later message has moved the head further: its delivery, in another lane, tells the members all of this."""
+    return head["last_seq"] > news.last_seq and (not news.skip.seq or head["skip_seq"] > news.skip.seq)
 
 
 def _news(records: list[Record], reader: int | None) -> News:

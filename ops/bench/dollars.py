@@ -30,8 +30,9 @@ class Traffic(NamedTuple):
 
     @property
     def records(self) -> int:
-        """In a delivery: what its shard gets within the window, at least the one that opened it."""
-        return max(1, min(int(self.a_second / SHARDS * self.deployed.window_s), self.deployed.stream_batch))
+        """In a delivery: what its lane gets within the window, at least the one that opened it."""
+        lanes = SHARDS * self.deployed.lanes
+        return max(1, min(int(self.a_second / lanes * self.deployed.window_s), self.deployed.stream_batch))
 
 
 def request(work: Work, traffic: Traffic, *, cpu_ms: float | None = None) -> Amounts:

@@ -379,6 +379,34 @@ def test_a_batch_is_one_job_a_page_of_members_however_many_messages_it_holds(wor
     assert json.loads(job["body"])["last_seq"] == 4
 
 
+@pytest.mark.parametrize(("first", "second", "jobs"), [(0, 0, 1), (COMMAND, 0, 2), (0, COMMAND, 1), (COMMAND, COMMAND, 1)], ids=str)
+def test_what_a_later_message_has_told_in_another_lane_is_not_told_again(
+    world: World, alice: int, bob: int, carol: int, first: int, second: int, jobs: int
+) -> None:
+    group = world.group(alice, bob, carol)
+    world.say(alice, group, content_type=first)
+    world.say(alice, group, content_type=second)
+    older, newer = world.stream()
+    for record in (newer, older):
+        assert world.deliver([record]) == {"batchItemFailures": []}
+    found = world.jobs()
+    assert len(found) == jobs
+    world.fan_out(found)
+    world.ack(bob, group, msg_id=0)
+    assert world.num(bob, group) == 0
+    assert world.num(carol, group) == 2 - (first, second).count(COMMAND)
+
+
+def test_a_delivery_that_died_before_it_queued_its_jobs_queues_them_when_it_comes_again(world: World, alice: int, bob: int) -> None:
+    group = world.group(alice, bob)
+    world.say(alice, group)
+    records = world.stream()
+    with tampered(refusing(rounds=99)):
+        assert failures(world.deliver(records)) == sequences(records)  # the head has moved
+    world.deliver(records)
+    assert len(world.jobs()) == 1
+
+
 def test_a_group_of_more_than_a_hundred_members_makes_several_jobs(world: World, crowd: Callable[[int], list[int]]) -> None:
     members = crowd(deliver.MEMBERS_PER_JOB + 2)
     group = world.group(*members)
