@@ -539,6 +539,12 @@ MUTANTS = (
         "",
         "workers/test_deliver.py::test_a_record_that_cannot_be_read_goes_to_the_dead_letters_alone",
     ),
+    Mutant(
+        "a shard is delivered one batch after the other",
+        "cdk.json",
+        (('"deliver_lanes": 2,', '"deliver_lanes": 1,'),),
+        "tests/infra/test_queues.py::test_a_shard_has_the_lanes_of_the_settings_and_its_worker_the_memory_to_carry_a_thousand_records_a_second",
+    ),
     mutant(
         "a COMMAND is not told where a later message was",
         "workers/deliver",

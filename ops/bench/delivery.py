@@ -29,9 +29,10 @@ import pytest
 import typer
 from rich.table import Table
 
+from infra.settings import load as load_settings
 from messaging.base import store
 from ops import cost
-from ops.bench.deployed import Deployment, deployment
+from ops.bench.deployed import STAGE, Deployment, deployment
 from ops.bench.figures import Figure, Line, Part, Progress
 from ops.bench.virtual_time import Task, VirtualTime
 from ops.console import err, out
@@ -44,12 +45,17 @@ POLL_S = 0.25  # Lambda polls a shard of a DynamoDB stream at a base rate of fou
 QUEUE_S = 0.02  # from a queue to the function that long polls it
 SPREAD = 0.3  # of a call's time
 THREADS = store.PARALLEL + 1  # of `store.parallel`: the pool's and the caller's own
-RECORDS = 2_000  # behind which a shard is when it is measured how much it carries
+RECORDS = 1_000  # behind which a shard is when it is measured how much it carries
 SHARD_GOAL = 1.0  # s for a thousand records: a partition takes 1,000 writes a second, so no shard gets more
-SECONDS, A_SECOND, MEMBERS = 15, 20, 10  # of the quiet app: one message in four goes to a group of so many
+SECONDS, A_SECOND, MEMBERS = 8, 20, 10  # of the quiet app: one message in four goes to a group of so many
 TARGETS = 500  # of one send of the busy app
 LAG_GOAL = 2.0  # × the undisturbed lag
 LANES = (1, 2, 4, 10)
+CHOSEN = load_settings(STAGE)
+BUSY = {  # every so many seconds to 500 users, and who does that
+    TARGETS / CHOSEN.user_rate_per_second: "a user at the limit",
+    1: "an app that sends to 500 users a second",
+}
 
 
 def lane_of(record: dict[str, Any], lanes: int) -> int:
@@ -257,3 +263,56 @@ def lags(load: Load) -> list[float]:
 
 def _p99(found: Sequence[float]) -> float:
     return found[int(len(found) * 0.99)]
+
+
+def measure(progress: Progress) -> Part:
+    """What a shard carries by its lanes, and the quiet app's lag: alone, beside a user at the limit, and beside an app that has none."""
+    deployed = deployment()
+    by_lanes = {}
+    for lanes in LANES:
+        progress(f"what a shard with {lanes} lanes carries")
+        by_lanes[lanes] = carried(Load(replace(deployed, lanes=lanes)))
+    a_second = by_lanes[deployed.lanes]
+    told = f"{a_second:,.0f} a second: {deployed.lanes} lanes of batches of {deployed.stream_batch} at {deployed.worker_mb} MB"
+    figures = [Figure("A thousand stream records of one shard", 1000 / a_second, "s", SHARD_GOAL, note=told)]
+    for window_s in dict.fromkeys((deployed.window_s, 0)):
+        load, window = Load(replace(deployed, window_s=window_s)), f"a window of {window_s} s" if window_s else "no window"
+        progress(f"lag, {window}")
+        alone = lags(load)
+        figures.append(Figure(f"Delivery lag of an app, {window}", mean(alone) * 1000, "ms", note=f"p99 {_p99(alone) * 1000:,.0f} ms"))
+        for every_s, who in BUSY.items():
+            progress(f"lag, {window}, beside {who}")
+            beside = lags(replace(load, every_s=every_s))
+            note = f"{mean(beside) * 1000:,.0f} ms, p99 {_p99(beside) * 1000:,.0f} ms"
+            figures.append(Figure(f"Its lag beside {who}, to that, {window}", mean(beside) / mean(alone), "×", LAG_GOAL, note=note))
+            p99 = Figure(f"Its p99 beside {who}, to that, {window}", _p99(beside) / _p99(alone), "×", LAG_GOAL)
+            figures.append(p99)
+    lines = {"delivery": [Line(f"records a second and shard, {deployed.worker_mb} MB", list(by_lanes), list(by_lanes.values()))]}
+    return Part("delivery", figures, lines)
+
+
+def main(
+    lanes: Annotated[list[int] | None, typer.Option(help="Batches of a shard at the same time; may be repeated.")] = None,
+    memory: Annotated[list[int] | None, typer.Option(help="MB of deliver and fanout; may be repeated.")] = None,
+    window: Annotated[int | None, typer.Option(help="Seconds that a delivery gathers records.")] = None,
+) -> None:
+    """One line for each deployment: what a shard carries, and the quiet app's lag in ms (mean, p99), alone and beside a busy one."""
+    usual = deployment()
+    table = Table("lanes", "MB", "window s", "records a second", "alone", *(f"beside {who}" for who in BUSY.values()))
+    for each in [replace(usual, lanes=count, worker_mb=mb) for count in lanes or LANES for mb in memory or [usual.worker_mb]]:
+        load = Load(replace(each, window_s=usual.window_s if window is None else window))
+        err.print(f"{each.lanes} lanes, {each.worker_mb} MB")
+        a_second = carried(load)
+        cells = []
+        for every_s in (0, *BUSY):
+            if every_s and TARGETS / every_s > a_second:
+                cells.append("for ever later")
+            else:
+                found = lags(replace(load, every_s=every_s))
+                cells.append(f"{mean(found) * 1000:.0f}, {_p99(found) * 1000:.0f}")
+        table.add_row(f"{each.lanes}", f"{each.worker_mb}", f"{load.deployed.window_s}", f"{a_second:.0f}", *cells)
+    out.print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
