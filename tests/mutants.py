@@ -540,6 +540,23 @@ MUTANTS = (
         "workers/test_deliver.py::test_a_record_that_cannot_be_read_goes_to_the_dead_letters_alone",
     ),
     Mutant(
+        "workers that may take all of the account's concurrency are deployed",
+        "ops/concurrency.py",
+        (('"red" if demand.most >= has.free else "note"', '"red" if demand.most > has.free else "note"'),),
+        "tests/ops/test_deploy.py::test_workers_that_could_take_all_of_the_accounts_concurrency_are_not_deployed",
+    ),
+    Mutant(
+        "the account's limit counts, not what is left of it",
+        "ops/concurrency.py",
+        (
+            (
+                'Capacity(found["ConcurrentExecutions"], found["UnreservedConcurrentExecutions"])',
+                'Capacity(found["ConcurrentExecutions"], found["ConcurrentExecutions"])',
+            ),
+        ),
+        "tests/ops/test_deploy.py::test_workers_that_could_take_all_of_the_accounts_concurrency_are_not_deployed",
+    ),
+    Mutant(
         "a shard is delivered one batch after the other",
         "cdk.json",
         (('"deliver_lanes": 2,', '"deliver_lanes": 1,'),),

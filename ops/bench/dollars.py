@@ -9,15 +9,12 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any, NamedTuple
 
+from infra.catalog import SHARDS
 from infra.prices import PRICES, usd
 from ops import cost
 from ops.bench.deployed import Deployment
 from ops.bench.meter import sqs_requests
 from ops.bench.stage import Work
-
-# A new table on demand takes 4,000 writes a second, a partition 1,000; the stream has a shard for each partition.
-# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html
-SHARDS = 4
 
 Amounts = Mapping[str, float]  # by position of the price list, in its unit
 
