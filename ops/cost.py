@@ -125,7 +125,7 @@ def _amounts(usage: Usage) -> Iterator[tuple[str, float]]:
     jobs = sent * ceil((usage.group_size - 1) / MEMBERS_PER_JOB) if usage.pushed else 0
     runs = jobs / _together(jobs, QUEUE_BATCH)
     invoked = {**calls, "deliver": batches, "fanout": runs}
-    ms = _milliseconds(usage, records=sent / (batches or 1), members=sent * (usage.group_size - 1) / (runs or 1))
+    ms = milliseconds(usage, records=sent / (batches or 1), members=sent * (usage.group_size - 1) / (runs or 1))
     each = units(usage)
     counted = {**calls, "deliver": sent, "fanout": sent, "who": requests}
 
@@ -155,7 +155,7 @@ def _amounts(usage: Usage) -> Iterator[tuple[str, float]]:
         yield "key", 1
 
 
-def _milliseconds(usage: Usage, records: float, members: float) -> dict[str, float]:
+def milliseconds(usage: Usage, records: float, members: float) -> dict[str, float]:
     """Billed for an invocation: of deliver with so many records, of fan-out with so many members."""
     share = usage.transactions
     in_turn = 4 if usage.pushed else 2  # who wrote, the head, the list, the jobs; or both users
