@@ -60,7 +60,7 @@ FUNCTIONS = (
     Function(
         "deliver",
         "workers.deliver",
-        {"inbox": ("UpdateItem",), "directory": ("UpdateItem", "Query")},
+        {"messages": ("Query",), "inbox": ("UpdateItem",), "directory": ("UpdateItem", "Query")},
         enqueues=True,
     ),
     Function("fanout", "workers.fanout", {"inbox": ("UpdateItem",)}),

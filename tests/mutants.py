@@ -563,6 +563,27 @@ MUTANTS = (
         "tests/infra/test_queues.py::test_a_shard_has_the_lanes_of_the_settings_and_its_worker_the_memory_to_carry_a_thousand_records_a_second",
     ),
     mutant(
+        "what is on its way in another lane counts until it comes",
+        "messaging/conversations/inbox",
+        'if known.last_seq < guess.get("last_seq", 0):',
+        'if known.last_seq < guess.get("last_seq", 0) < 0:',
+        "workers/test_deliver.py::test_what_does_not_count_is_not_counted_even_while_it_is_on_its_way",
+    ),
+    mutant(
+        "what another lane holds of the middle of a batch counts until it comes",
+        "workers/deliver",
+        "    if len({record.msg_id for record in records}) <= last - first:\n",
+        "    if not records:\n",
+        "workers/test_deliver.py::test_what_another_lane_holds_of_the_middle_of_a_batch_is_known",
+    ),
+    mutant(
+        "a message that the log cannot read holds up the next",
+        "workers/deliver",
+        "        with suppress(ValidationError):",
+        "        with suppress(KeyError):",
+        "workers/test_deliver.py::test_a_message_that_the_log_cannot_read_does_not_hold_up_the_next",
+    ),
+    mutant(
         "a COMMAND is not told where a later message was",
         "workers/deliver",
         'head["last_seq"] > news.last_seq and (not news.skip.seq or head["skip_seq"] > news.skip.seq)',
@@ -619,11 +640,14 @@ MUTANTS = (
         "the others hear of a message before its sender's own row moves",
         "functions/workers/deliver.py",
         (
-            ("    for reader in readers:\n        inbox.apply(conversation, reader, _news(records, reader))\n", ""),
+            (
+                "    for reader in readers:\n        inbox.apply(conversation, reader, _news(records, reader), told)\n",
+                "",
+            ),
             (
                 "            enqueue(conversation.app_id, _jobs(conversation, news, members))\n",
                 "            enqueue(conversation.app_id, _jobs(conversation, news, members))\n"
-                "    for reader in readers:\n        inbox.apply(conversation, reader, _news(records, reader))\n",
+                "    for reader in readers:\n        inbox.apply(conversation, reader, _news(records, reader), told)\n",
             ),
         ),
         "tests/workers/test_deliver.py::test_ones_own_message_is_not_unread_even_between_two_writes_of_a_delivery",

@@ -6,9 +6,12 @@ ones only at their head, which their members' unread lists read.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from operator import itemgetter
 from typing import Any
+
+from pydantic import ValidationError
 
 from messaging.base import clock, keys, store
 from messaging.base.keys import Conversation
@@ -22,6 +25,7 @@ from messaging.conversations.rules import COMMAND, NO_SKIP, News, Skip, skip_of
 from messaging.people import directory
 
 FIELDS = ("conversation", "msg_id", "sent_at", "sender", "ctype", "uncounted", "chain")  # of a message, that a delivery reads
+MOST_BEFORE = 100  # messages that were not told yet, read beside those of a delivery: many more than lanes can be apart
 MEMBERS_PER_JOB = 100  # one fan-out job takes well under a second, and a failed one repeats little
 
 
@@ -116,14 +120,44 @@ def _try(conversation: Conversation, records: list[Record]) -> Exception | None:
 
 
 def _deliver(conversation: Conversation, records: list[Record]) -> None:
+    """In order, though another lane may be first with a later message: what came before and was not told yet is read from the log."""
+    first, last = min(record.msg_id for record in records), max(record.msg_id for record in records)
+    if len({record.msg_id for record in records}) <= last - first:
+        records = [*_logged(conversation, first + 1, last - 1), *records]
+    try:
+        _tell(conversation, records, first - 1)
+    except inbox.Behind as behind:
+        _tell(conversation, [*_logged(conversation, behind.last_seq + 1, first - 1), *records])
+
+
+def _logged(conversation: Conversation, first: int, last: int) -> list[Record]:
+    """The messages of the log with these numbers, the newest where they are many; without those that cannot be read."""
+    items, _ = store.query(
+        TableName=settings().messages_table,
+        KeyConditionExpression="conversation = :c AND msg_id BETWEEN :first AND :last",
+        ExpressionAttributeValues=store.pack({":c": conversation.key, ":first": first, ":last": last}),
+        ProjectionExpression=", ".join(FIELDS),
+        ScanIndexForward=False,
+        Limit=MOST_BEFORE,
+    )
+    found = []
+    for item in items:
+        with suppress(ValidationError):  # their own records are set aside
+            found.append(Record(sequence="", **item))
+    return found
+
+
+def _tell(conversation: Conversation, records: list[Record], after: int | None = None) -> None:
+    """`after`: as `inbox.apply`."""
     writers = {record.sender for record in records if record.sender}
     # Of a group, who wrote moves before the head and the others: nobody's own message is counted, not even for a moment.
     readers = writers if conversation.kind == "group" else conversation.users()
+    told = None if conversation.kind == "group" else after  # a member's row may wait for the queue; the head tells of a group
     for reader in readers:
-        inbox.apply(conversation, reader, _news(records, reader))
+        inbox.apply(conversation, reader, _news(records, reader), told)
     if conversation.kind == "group":
         news = _news(records, None)
-        head = inbox.move_head(conversation, news)
+        head = inbox.move_head(conversation, news, after)
         if head and not head.get("by_head") and not _told_by_later(news, head):
             members = [user for user in directory.members(conversation.app_id, conversation.low) if user not in writers]
             enqueue(conversation.app_id, _jobs(conversation, news, members))

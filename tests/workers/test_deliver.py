@@ -156,6 +156,72 @@ def test_a_message_that_expires_or_changes_is_no_news(world: World, alice: int, 
     assert world.rows("Inbox") == []
 
 
+# --- lanes: of two messages of one conversation the later one may be delivered first
+
+
+@pytest.mark.parametrize("kind", ["user", "group"])
+@pytest.mark.parametrize(("content_type", "nums"), [(0, (0, 1)), (COMMAND, (0, 0))], ids=["text", "command"])
+def test_what_does_not_count_is_not_counted_even_while_it_is_on_its_way(
+    world: World, alice: int, bob: int, kind: str, content_type: int, nums: tuple[int, int]
+) -> None:
+    """Alice's message is delivered after the answer to it. She never has more unread than the answer, Bob never more than her text."""
+    group = world.group(alice, bob) if kind == "group" else None
+    for sender, other in ((alice, bob), (bob, alice)):
+        fields = {"content_type": content_type if sender == alice else 0}
+        if group:
+            world.say(sender, group, **fields)
+        else:
+            world.send(sender, [other], **fields)
+    first, second = world.stream()
+    for record in (second, first):
+        assert world.deliver([record]) == {"batchItemFailures": []}
+        world.fan_out(world.jobs())
+        assert world.num(alice, group or bob) == 1
+        assert world.num(bob, group or alice) == nums[1]
+
+
+def test_what_another_lane_holds_of_the_middle_of_a_batch_is_known(world: World, alice: int, bob: int) -> None:
+    world.send(bob, [alice])
+    world.send(alice, [bob])
+    world.send(bob, [alice])
+    first, second, third = world.stream()
+    world.deliver([first, third])
+    assert world.num(alice, bob) == 2
+    world.deliver([second])
+    assert world.num(alice, bob) == 2
+
+
+def test_what_was_given_up_is_told_with_the_next_message(world: World, alice: int, bob: int) -> None:
+    world.send(alice, [bob], content_type=COMMAND)
+    world.send(alice, [bob])
+    world.deliver(world.stream()[1:])
+    assert world.unread(bob) == {alice: 1}
+    assert world.unread(alice) == {bob: 0}
+
+
+def test_a_message_that_the_log_cannot_read_does_not_hold_up_the_next(world: World, alice: int, bob: int) -> None:
+    world.send(alice, [bob])
+    world.send(alice, [bob])
+    first, second = world.stream()
+    store.dynamodb().update_item(TableName="Messages", Key=first["dynamodb"]["Keys"], UpdateExpression="REMOVE sender")
+    assert world.deliver([second]) == {"batchItemFailures": []}
+    assert world.unread(bob) == {alice: 2}
+
+
+def test_messages_that_come_in_order_cost_no_look_at_the_log(world: World, alice: int, bob: int) -> None:
+    group = world.group(alice, bob)
+    for _ in range(3):
+        world.send(alice, [bob])
+        world.send(bob, [alice])
+        world.say(alice, group)
+    records = world.stream()
+    with world.calls() as calls:
+        for record in records:
+            world.deliver([record])
+    assert [call for call in calls if call.request.get("TableName") == "Messages"] == []
+    assert len([call for call in calls if call.operation == "UpdateItem"]) == 2 * 9 + 5  # who has not read all writes once more
+
+
 def test_a_batch_of_nothing_new_is_done(world: World) -> None:
     assert deliver.handler({"Records": []}, Context()) == {"batchItemFailures": []}
 
