@@ -47,10 +47,10 @@ SPREAD = 0.3  # of a call's time
 THREADS = store.PARALLEL + 1  # of `store.parallel`: the pool's and the caller's own
 RECORDS = 1_000  # behind which a shard is when it is measured how much it carries
 SHARD_GOAL = 1.0  # s for a thousand records: a partition takes 1,000 writes a second, so no shard gets more
-SECONDS, A_SECOND, MEMBERS = 8, 20, 10  # of the quiet app: one message in four goes to a group of so many
+SECONDS, A_SECOND, MEMBERS = 6, 20, 10  # of the quiet app: one message in four goes to a group of so many
 TARGETS = 500  # of one send of the busy app
 LAG_GOAL = 2.0  # × the undisturbed lag
-LANES = (1, 2, 4, 10)
+LANES = (1, 2, 10)
 CHOSEN = load_settings(STAGE)
 BUSY = {  # every so many seconds to 500 users, and who does that
     TARGETS / CHOSEN.user_rate_per_second: "a user at the limit",
