@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 KEPT_DEAD_DAYS = 14  # of dead letters, SQS maximum
 STREAM_MAX_AGE_H = 12  # half of what a stream keeps: time to redrive
+SHARDS = 4  # of the stream of a new table on demand, one for each partition: it takes 4,000 writes a second; more as it grows
 TIMEOUT_S = 28  # of every function: API Gateway gives up after 29 s, and a worker's batch takes a second or two
 
 TableName = Literal["messages", "inbox", "dedup", "directory"]
@@ -59,7 +60,7 @@ FUNCTIONS = (
     Function(
         "deliver",
         "workers.deliver",
-        {"inbox": ("UpdateItem",), "directory": ("UpdateItem", "Query")},
+        {"messages": ("Query",), "inbox": ("UpdateItem",), "directory": ("UpdateItem", "Query")},
         enqueues=True,
     ),
     Function("fanout", "workers.fanout", {"inbox": ("UpdateItem",)}),

@@ -95,6 +95,7 @@ class Settings(BaseModel):
     log_retention_days: int
     endpoint_memory_mb: Annotated[int, Field(ge=128, le=10_240)]
     worker_memory_mb: Annotated[int, Field(ge=128, le=10_240)]
+    deliver_lanes: Annotated[int, Field(ge=1, le=10)]  # batches of one shard of the stream that are delivered at the same time
     deliver_window_seconds: Annotated[int, Field(ge=0, le=300)]  # how long the stream gathers records before it delivers them
     fanout_max_concurrency: Annotated[int, Field(ge=2, le=1000)]  # so that a busy group leaves the account's concurrency to the endpoints
     kms: str  # aws: keys that AWS manages; own: a key of the stack; or the ARN of a key that there is, in the same region

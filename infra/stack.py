@@ -78,11 +78,13 @@ class Parley(Stack):
         deliver.add_to_role_policy(iam.PolicyStatement(actions=[f"dynamodb:{action}" for action in reads], resources=[stream_arn or ""]))
         # CDK's own destination would grant two actions more than setting aside takes.
         deliver.add_to_role_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[queues.deliver_dead.queue_arn]))
+        deliver.add_environment("DELIVER_DEAD_QUEUE_URL", queues.deliver_dead.queue_url)  # for what it cannot read itself
         mapping = deliver.add_event_source_mapping(
             "Stream",
             event_source_arn=stream_arn,
             starting_position=lambda_.StartingPosition.TRIM_HORIZON,
             batch_size=STREAM_BATCH,
+            parallelization_factor=settings.deliver_lanes,
             max_batching_window=Duration.seconds(settings.deliver_window_seconds),
             bisect_batch_on_error=True,
             retry_attempts=STREAM_RETRIES,

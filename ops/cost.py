@@ -36,7 +36,8 @@ REPLY_BYTES = {"send": 400, "unread": 350, "history": 450, "ack": 350}  # with h
 ENTRY_BYTES, VIEW_BYTES = 125, 560  # in a reply: a conversation of the list; a message beside what it says
 LOG_BYTES = {"request": 195, "batch": 110}  # a line of an endpoint, and of a worker
 ACCESS_LOG_BYTES = 110  # a line of API Gateway's, where it is asked for
-MEMORY_MB = 512
+MEMORY_MB, WORKER_MB = 512, 1536  # of an endpoint, and of deliver and fanout
+LANES = 2  # in which a delivery's records come
 # What Lambda bills are milliseconds: those of AWS calls one after another, and CPU, stretched as far as the memory buys less than a core.
 # Only the Lambda lines depend on them; CloudWatch has yours.
 CALL_MS = 5.0  # of an AWS call from a function in the same region: assumed
@@ -120,17 +121,18 @@ def _amounts(usage: Usage) -> Iterator[tuple[str, float]]:
     sent = usage.messages
     calls = {"send": sent, "unread": usage.polls, "history": usage.pages, "ack": usage.receipts}
     requests = sum(calls.values())
-    batches = sent / _together(sent, STREAM_BATCH)
+    batches = sent / _together(sent / LANES, STREAM_BATCH)
     jobs = sent * ceil((usage.group_size - 1) / MEMBERS_PER_JOB) if usage.pushed else 0
     runs = jobs / _together(jobs, QUEUE_BATCH)
     invoked = {**calls, "deliver": batches, "fanout": runs}
-    ms = _milliseconds(usage, records=sent / (batches or 1), members=sent * (usage.group_size - 1) / (runs or 1))
+    ms = milliseconds(usage, records=sent / (batches or 1), members=sent * (usage.group_size - 1) / (runs or 1))
     each = units(usage)
     counted = {**calls, "deliver": sent, "fanout": sent, "who": requests}
 
     yield "http_million", requests / 1e6
     yield "lambda_million", sum(invoked.values()) / 1e6
-    yield "lambda_gb_s_million", sum(invoked[name] * ms[name] for name in invoked) / 1000 * MEMORY_MB / 1024 / 1e6
+    memory = {name: WORKER_MB if name in ("deliver", "fanout") else MEMORY_MB for name in invoked}
+    yield "lambda_gb_s_million", sum(invoked[name] * ms[name] * memory[name] for name in invoked) / 1000 / 1024 / 1e6
     yield "read_unit_million", sum(counted[name] * each[name].reads for name in each) / 1e6
     yield "write_unit_million", sum(counted[name] * each[name].writes for name in each) / 1e6
     stored = usage.months_kept * sent * (usage.bytes + ITEM_BYTES + OVERHEAD_BYTES) / 1e9
@@ -153,7 +155,7 @@ def _amounts(usage: Usage) -> Iterator[tuple[str, float]]:
         yield "key", 1
 
 
-def _milliseconds(usage: Usage, records: float, members: float) -> dict[str, float]:
+def milliseconds(usage: Usage, records: float, members: float) -> dict[str, float]:
     """Billed for an invocation: of deliver with so many records, of fan-out with so many members."""
     share = usage.transactions
     in_turn = 4 if usage.pushed else 2  # who wrote, the head, the list, the jobs; or both users
@@ -162,8 +164,8 @@ def _milliseconds(usage: Usage, records: float, members: float) -> dict[str, flo
         "unread": billed_ms(1, 1),
         "history": billed_ms(3, 2),
         "ack": billed_ms(1, 1),
-        "deliver": billed_ms(in_turn * records, in_turn * ceil(records / PARALLEL)),
-        "fanout": billed_ms(members, ceil(members / PARALLEL)),
+        "deliver": billed_ms(in_turn * records, in_turn * ceil(records / PARALLEL), memory_mb=WORKER_MB),
+        "fanout": billed_ms(members, ceil(members / PARALLEL), memory_mb=WORKER_MB),
     }
 
 

@@ -1,7 +1,7 @@
 """What could not be delivered: what it is, and delivering it once more, which is harmless at any time.
 
 Of a fan-out job the whole job is kept. Of stream records only their place in the stream is kept: they are read from it while it has them,
-which is a day, and from the log after that.
+which is a day, and from the log after that. Of a record that could not be read there is its message's key: the log has the message.
 """
 
 import json
@@ -51,6 +51,18 @@ class Place(BaseModel):
     records: int = Field(alias="batchSize")
 
 
+class Spoiled(BaseModel):
+    """What `messaging.conversations.queue.place_of` tells of a record."""
+
+    sequence: str | None
+    keys: dict[str, dict[str, str]] | None
+
+    @property
+    def message(self) -> tuple[str, int] | None:
+        """Its conversation and number."""
+        return _key(self.keys) if self.keys else None
+
+
 class Letter(NamedTuple):
     """A message of a dead-letter queue; `sent_ms`: when it was first queued."""
 
@@ -74,6 +86,14 @@ class Letter(NamedTuple):
         try:
             return Place.model_validate(json.loads(self.body)["DDBStreamBatchInfo"])
         except (ValueError, KeyError, TypeError, ValidationError):
+            return None
+
+    @property
+    def unreadable(self) -> "Spoiled | None":
+        """None for what is no record that `deliver` could not read."""
+        try:
+            return Spoiled.model_validate(json.loads(self.body)["unreadable"])
+        except (ValueError, KeyError, TypeError):
             return None
 
 
@@ -152,10 +172,12 @@ def redrive_records(dead: str, deliver: str, most: int, progress: Progress) -> D
     kept: list[Letter] = []
     for letters in _take(dead):
         for letter in letters:
-            place = letter.place
-            records = _read(place) if place else []
-            if place is None:
+            place, spoiled = letter.place, letter.unreadable
+            records = _read(place) if place else _logged(spoiled) if spoiled else []
+            if place is None and spoiled is None:
                 left.append("no place in a stream")
+            elif spoiled and records is None:
+                left.append("a message that cannot be read")
             elif records is None:
                 trimmed.append(letter)
             elif told := _deliver(deliver, records):
@@ -191,8 +213,26 @@ def messages_at(place: Place) -> list[tuple[str, int]] | None:
     records = _read(place)
     if records is None:
         return None
-    images = (store.unpack(record["dynamodb"]["NewImage"]) for record in records)
-    return [(image["conversation"], image["msg_id"]) for image in images]
+    return [_key(record["dynamodb"]["Keys"]) for record in records]
+
+
+def _key(keys: dict[str, Any]) -> tuple[str, int]:
+    return keys["conversation"]["S"], int(keys["msg_id"]["N"])
+
+
+def _logged(spoiled: Spoiled) -> list[Record] | None:
+    """The message of a record that could not be read, as the log has it; None where that cannot be read either."""
+    if not spoiled.message:
+        return None
+    conversation, msg_id = spoiled.message
+    item = store.get((settings().messages_table, {"conversation": conversation, "msg_id": msg_id}))
+    if item is None:  # it has expired: nobody is to be told of it
+        return []
+    try:
+        keys.parse(Message.model_validate(item).conversation)
+    except ValueError:
+        return None
+    return [_record({name: item[name] for name in FIELDS if name in item})]
 
 
 def _take(queue: str) -> Iterator[list[Letter]]:
@@ -253,18 +293,19 @@ def _read(place: Place) -> list[Record] | None:
 
 def _as_invoked(record: Record) -> Record:
     change = record["dynamodb"]
-    image = {name: value for name, value in change["NewImage"].items() if name not in PARTS}
+    image = {name: value for name, value in change.get("NewImage", {}).items() if name not in PARTS}
     created = change["ApproximateCreationDateTime"]
-    return _event(image, change["SequenceNumber"], created.timestamp() if isinstance(created, datetime) else created)
+    return _event(change["Keys"], image, change["SequenceNumber"], created.timestamp() if isinstance(created, datetime) else created)
 
 
 def _record(item: store.Item) -> Record:
     """A message of the log as the stream would hand it to deliver."""
-    return _event(store.pack(item), str(item["msg_id"]), item["sent_at"] / 1000)
+    image = store.pack(item)
+    return _event({name: image[name] for name in ("conversation", "msg_id")}, image, str(item["msg_id"]), item["sent_at"] / 1000)
 
 
-def _event(image: dict[str, Any], sequence: str, created_s: float) -> Record:
-    change = {"ApproximateCreationDateTime": created_s, "NewImage": image, "SequenceNumber": sequence}
+def _event(keys: dict[str, Any], image: dict[str, Any], sequence: str, created_s: float) -> Record:
+    change = {"ApproximateCreationDateTime": created_s, "Keys": keys, "NewImage": image, "SequenceNumber": sequence}
     return {"eventName": "INSERT", "eventSource": "aws:dynamodb", "dynamodb": change}
 
 

@@ -12,11 +12,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from infra import package, settings
 from infra.settings import ROOT
-from ops import cdk, check
+from ops import cdk, check, concurrency
+from ops.concurrency import Demand
 from ops.console import err, fail
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_lambda import LambdaClient
 
 QUICK = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})  # seconds; somebody is waiting
 NEVER_CREATED = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED")  # how a stack ends whose creation failed
@@ -31,6 +33,7 @@ def main(
     if chosen.target != "aws":
         fail(f"stage {chosen.stage} is built for the local AWS: `make up` deploys it")
     session = _session()
+    require_concurrency(session.client("lambda", config=QUICK), Demand(chosen.fanout_max_concurrency, chosen.deliver_lanes))
     check.run_steps(check.FAST, dict(os.environ))
     # Bytecode for the upload: with Lambda's Python on this machine, or fetched, a cold start does not compile.
     subprocess.run([package.UV, "python", "install", "--quiet", package.LAMBDA_PYTHON], check=False)
@@ -54,6 +57,20 @@ def _session() -> boto3.Session:
     except (BotoCoreError, ClientError) as error:
         fail(f"AWS does not know who you are ({error}): set AWS_PROFILE, or log in with `aws sso login`")
     return session
+
+
+def require_concurrency(client: "LambdaClient", demand: Demand) -> None:
+    """SystemExit where the stage's workers could take all of the account's Lambda concurrency; asked before the checks, too."""
+    try:
+        has = concurrency.capacity(client)
+    except (BotoCoreError, ClientError) as error:  # who deploys by CDK's roles may not be allowed to ask
+        err.print(f"Lambda's concurrency in this account could not be looked at ({error}): parley doctor does, later")
+        return
+    state, told = concurrency.judged(demand, has)
+    if state == "red":
+        fail(told)
+    if state == "note":
+        err.print(told)
 
 
 def free_failed_creation(client: "CloudFormationClient", stack: str) -> bool:

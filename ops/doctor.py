@@ -22,7 +22,8 @@ from infra.package import FUNCTIONS as SOURCES
 from infra.package import LAMBDA_PYTHON
 from messaging.base import clock, keys, store
 from messaging.base.errors import ApiError
-from ops import dead_letters, keyring
+from ops import concurrency, dead_letters, keyring
+from ops.concurrency import Demand
 from ops.round_trip import round_trip, sweep
 
 KEY_DAYS = 365  # a key that has signed for longer is told as due for rotation
@@ -45,6 +46,7 @@ class Section(StrEnum):
     DEAD = "Dead letters"
     ALARMS = "Alarms"
     ERRORS = "Errors"
+    THROTTLES = "Throttles"
 
 
 class Finding(NamedTuple):
@@ -78,6 +80,7 @@ def checks() -> dict[str, Check]:
         "tables": _tables,
         "signing keys": _keys,
         "event sources": _sources,
+        "concurrency": _concurrency,
         "fan-out queue": _queue,
         "dead letters": _dead_letters,
         "alarms": _alarms,
@@ -218,6 +221,20 @@ def _sources(patient: Patient) -> Iterator[Finding]:
             state = mapping["State"]
             result = mapping.get("LastProcessingResult", "no result yet")
             yield Finding("ok" if state in ("Enabled", "Updating") else "red", f"{name} is fed, {state}: {result}", section)
+
+
+def _concurrency(patient: Patient) -> Iterator[Finding]:
+    if patient.is_local:
+        yield Finding("ok", "the local AWS has no limit")
+        return
+    client = boto3.client("lambda")
+    fed = {
+        name: client.list_event_source_mappings(FunctionName=patient.outputs[f"{name.capitalize()}Function"])["EventSourceMappings"][0]
+        for name in ("deliver", "fanout")
+    }
+    demand = Demand(fed["fanout"]["ScalingConfig"]["MaximumConcurrency"], fed["deliver"].get("ParallelizationFactor", 1))
+    state, told = concurrency.judged(demand, concurrency.capacity(client))
+    yield Finding(state, told, Section.THROTTLES if state != "ok" else None)
 
 
 def _queue(patient: Patient) -> Iterator[Finding]:

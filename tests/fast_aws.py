@@ -29,6 +29,7 @@ SCHEMAS = {"Messages": keys.MESSAGES, "Inbox": keys.INBOX, "Dedup": keys.DEDUP, 
 NEW = {"uncounted", "chain", "skip_sum", "own", "count_seq", "tally"}  # attributes that 0.1.0 does not know
 ITEM_BYTES = 400 * 1024  # AWS limit
 GET_KEYS = 100  # keys per BatchGetItem, AWS limit
+DEAD_QUEUE = "https://dead"  # the stream's dead letters
 SQS_ENTRIES = 10  # per SendMessageBatch, AWS quota
 SQS_BYTES = 1024 * 1024  # per message and per batch, AWS quota
 
@@ -71,6 +72,7 @@ class FastAws:
         self.tables: dict[str, Table] = {name: Table() for name in schemas}
         self.records: list[dict[str, Any]] = []  # of the Messages stream
         self.bodies: list[str] = []  # on the queue
+        self.letters: list[str] = []  # dead ones that deliver has set aside
         self.secret = secret
         self.marked = self.tables
         self.page_items: int | None = None
@@ -192,7 +194,8 @@ class FastAws:
             self.tables[table][place] = new
         self.wrote(table, old, new)
         if table == "Messages" and new is not None and new != old:
-            change_ = {"NewImage": new, "SequenceNumber": str(len(self.records) + 1), "StreamViewType": "NEW_IMAGE"}
+            keys_ = {name: new[name] for name in ("conversation", "msg_id")}
+            change_ = {"Keys": keys_, "NewImage": new, "SequenceNumber": str(len(self.records) + 1), "StreamViewType": "NEW_IMAGE"}
             self.records.append({"eventName": "MODIFY" if old else "INSERT", "eventSource": "aws:dynamodb", "dynamodb": change_})
         return new
 
@@ -202,7 +205,10 @@ class FastAws:
             raise error("AWS.SimpleQueueService.TooManyEntriesInBatchRequest")
         if sum(len(entry["MessageBody"].encode()) for entry in entries) > SQS_BYTES:
             raise error("AWS.SimpleQueueService.BatchRequestTooLong")
-        self.bodies += [_known_job(entry["MessageBody"]) if self.release else entry["MessageBody"] for entry in entries]
+        if request["QueueUrl"] == DEAD_QUEUE:
+            self.letters += [entry["MessageBody"] for entry in entries]
+        else:
+            self.bodies += [_known_job(entry["MessageBody"]) if self.release else entry["MessageBody"] for entry in entries]
         return {"Successful": [{"Id": entry["Id"]} for entry in entries]}
 
     def _GetSecretValue(self, request: dict[str, Any], _: object) -> Any:

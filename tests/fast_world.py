@@ -20,7 +20,7 @@ from messaging.base.telemetry import logger
 from messaging.conversations import rules
 from tests import world as worlds
 from tests.conftest import ENVIRONMENT
-from tests.fast_aws import FastAws, Item, Snapshot
+from tests.fast_aws import DEAD_QUEUE, FastAws, Item, Snapshot
 from tests.faults.sdk import tampered
 from tests.world import World
 
@@ -150,6 +150,7 @@ def fast_world(**environment: str) -> Iterator[FastWorld]:
             **ENVIRONMENT,
             **{variable: table for table, variable in worlds.TABLES.items()},
             "FANOUT_QUEUE_URL": "https://queue",
+            "DELIVER_DEAD_QUEUE_URL": DEAD_QUEUE,
             "TOKEN_SECRET": "TokenKeys",
             **environment,
         }.items():

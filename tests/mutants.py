@@ -528,9 +528,113 @@ MUTANTS = (
     mutant(
         "a delivery that failed is reported as done",
         "workers/deliver",
-        "        return [record.sequence for record in records]\n",
-        "        return []\n",
+        "        return error\n    return None\n",
+        "        return None if error else None\n    return None\n",
         f"{SINGLE}[deliver-gives_up-alone]",
+    ),
+    mutant(
+        "a record that cannot be read fails its batch, again and again",
+        "workers/deliver",
+        "        except (AttributeError, LookupError, TypeError, ValueError) as error:\n",
+        "        except ZeroDivisionError as error:\n",
+        "workers/test_deliver.py::test_a_record_that_cannot_be_read_goes_to_the_dead_letters_alone",
+    ),
+    mutant(
+        "a record that cannot be read is lost without a word",
+        "workers/deliver",
+        '    set_aside(_not_again(unreadable, event["Records"], set(again)))\n',
+        "",
+        "workers/test_deliver.py::test_a_record_that_cannot_be_read_goes_to_the_dead_letters_alone",
+    ),
+    Mutant(
+        "workers that may take all of the account's concurrency are deployed",
+        "ops/concurrency.py",
+        (('"red" if demand.most >= has.free else "note"', '"red" if demand.most > has.free else "note"'),),
+        "tests/ops/test_deploy.py::test_workers_that_could_take_all_of_the_accounts_concurrency_are_not_deployed",
+    ),
+    Mutant(
+        "the account's limit counts, not what is left of it",
+        "ops/concurrency.py",
+        (
+            (
+                'Capacity(found["ConcurrentExecutions"], found["UnreservedConcurrentExecutions"])',
+                'Capacity(found["ConcurrentExecutions"], found["ConcurrentExecutions"])',
+            ),
+        ),
+        "tests/ops/test_deploy.py::test_workers_that_could_take_all_of_the_accounts_concurrency_are_not_deployed",
+    ),
+    Mutant(
+        "a shard is delivered one batch after the other",
+        "cdk.json",
+        (('"deliver_lanes": 2,', '"deliver_lanes": 1,'),),
+        "tests/infra/test_queues.py::test_a_shard_has_the_lanes_of_the_settings_and_its_worker_the_memory_to_carry_a_thousand_records_a_second",
+    ),
+    mutant(
+        "what is on its way in another lane counts until it comes",
+        "messaging/conversations/inbox",
+        'if known.last_seq < guess.get("last_seq", 0):',
+        'if known.last_seq < guess.get("last_seq", 0) < 0:',
+        "workers/test_deliver.py::test_what_does_not_count_is_not_counted_even_while_it_is_on_its_way",
+    ),
+    mutant(
+        "what another lane holds of the middle of a batch counts until it comes",
+        "workers/deliver",
+        "    if len({record.msg_id for record in records}) <= last - first:\n",
+        "    if not records:\n",
+        "workers/test_deliver.py::test_what_another_lane_holds_of_the_middle_of_a_batch_is_known",
+    ),
+    mutant(
+        "a message that the log cannot read holds up the next",
+        "workers/deliver",
+        "        with suppress(ValidationError):",
+        "        with suppress(KeyError):",
+        "workers/test_deliver.py::test_a_message_that_the_log_cannot_read_does_not_hold_up_the_next",
+    ),
+    mutant(
+        "a COMMAND is not told where a later message was",
+        "workers/deliver",
+        'head["last_seq"] > news.last_seq and not news.skip.seq',
+        'head["last_seq"] > news.last_seq',
+        "workers/test_deliver.py::test_what_a_later_message_has_told_in_another_lane_is_not_told_again",
+    ),
+    mutant(
+        "a delivery that died with the head moved does not queue its jobs",
+        "workers/deliver",
+        'head["last_seq"] > news.last_seq and',
+        'head["last_seq"] >= news.last_seq and',
+        "workers/test_deliver.py::test_a_delivery_that_died_before_it_queued_its_jobs_queues_them_when_it_comes_again",
+    ),
+    mutant(
+        "what comes again is set aside each time",
+        "workers/deliver",
+        'set_aside(_not_again(unreadable, event["Records"], set(again)))',
+        "set_aside(unreadable)",
+        "workers/test_deliver.py::test_what_comes_again_anyway_is_set_aside_once_when_it_is_done",
+    ),
+    mutant(
+        "who sends to 500 is served before everybody else of the batch",
+        "workers/deliver",
+        "    conversations = _in_turn(batches)\n",
+        "    conversations = list(batches)\n",
+        "workers/test_deliver.py::test_who_sends_to_many_at_once_is_not_served_before_everybody_else",
+    ),
+    mutant(
+        "a batch that fails is as many tracebacks as it has conversations",
+        "workers/deliver",
+        "        return error\n    return None\n",
+        '        logger.exception("delivery failed", exc_info=error, extra={"failed": 1})\n        return error\n    return None\n',
+        "workers/test_deliver.py::test_a_batch_that_fails_is_one_line_in_the_log",
+    ),
+    Mutant(
+        "a message that the log cannot read either is delivered, and its letter deleted",
+        "ops/dead_letters.py",
+        (
+            (
+                "    except ValueError:\n        return None\n    return [_record(",
+                "    except ValueError:\n        return []\n    return [_record(",
+            ),
+        ),
+        "tests/ops/test_dead_letters.py::test_a_message_that_the_log_cannot_read_either_stays_a_letter",
     ),
     mutant(
         "of a batch only the oldest message is delivered",
@@ -543,11 +647,14 @@ MUTANTS = (
         "the others hear of a message before its sender's own row moves",
         "functions/workers/deliver.py",
         (
-            ("    for reader in readers:\n        inbox.apply(conversation, reader, _news(records, reader))\n", ""),
             (
-                "            enqueue(conversation.app_id, list(_jobs(conversation, news, members)))\n",
-                "            enqueue(conversation.app_id, list(_jobs(conversation, news, members)))\n"
-                "    for reader in readers:\n        inbox.apply(conversation, reader, _news(records, reader))\n",
+                "    for reader in readers:\n        inbox.apply(conversation, reader, _news(records, reader), told)\n",
+                "",
+            ),
+            (
+                "            enqueue(conversation.app_id, _jobs(conversation, news, members))\n",
+                "            enqueue(conversation.app_id, _jobs(conversation, news, members))\n"
+                "    for reader in readers:\n        inbox.apply(conversation, reader, _news(records, reader), told)\n",
             ),
         ),
         "tests/workers/test_deliver.py::test_ones_own_message_is_not_unread_even_between_two_writes_of_a_delivery",

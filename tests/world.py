@@ -306,7 +306,8 @@ def create() -> World:
             request["StreamSpecification"] = {**properties["StreamSpecification"], "StreamEnabled": True}
         store.dynamodb().create_table(TableName=name, BillingMode=properties["BillingMode"], **request)
         os.environ[TABLES[name]] = name
-    os.environ["FANOUT_QUEUE_URL"] = boto3.client("sqs").create_queue(QueueName="Fanout")["QueueUrl"]
+    for variable, queue_ in {"FANOUT_QUEUE_URL": "Fanout", "DELIVER_DEAD_QUEUE_URL": "DeliverDead"}.items():
+        os.environ[variable] = boto3.client("sqs").create_queue(QueueName=queue_)["QueueUrl"]
     os.environ["TOKEN_SECRET"] = boto3.client("secretsmanager").create_secret(Name="TokenKeys", SecretString=json.dumps(world.keys))["ARN"]
     return world
 

@@ -83,7 +83,7 @@ def to_user(here: Stage, pairs: Pairs, traffic: Traffic, transaction: bool) -> A
     fields = [{"transaction_id": next(_transactions)} if transaction else {} for _ in range(traffic.records)]
     sent = [here.send(sender, [to], **each) for (sender, to), each in zip(pairs, fields, strict=False)]
     requests = dollars.total(*(dollars.request(work, traffic) for work in sent))
-    delivery = dollars.invocation(here.deliver(here.world.stream()), traffic.deployed, traffic.a_second / len(sent))
+    delivery = dollars.invocation(here.deliver(here.world.stream()), traffic.deployed.worker, traffic.a_second / len(sent))
     return dollars.share(dollars.total(requests, delivery), len(sent))
 
 
@@ -91,11 +91,11 @@ def to_group(here: Stage, groups: list[Group], traffic: Traffic) -> Amounts:
     sent = [here.say(group.members[0], group.number) for group in groups]
     parts = [dollars.request(work, traffic) for work in sent]
     batches = traffic.a_second / len(sent)
-    parts.append(dollars.invocation(here.deliver(here.world.stream()), traffic.deployed, batches))
+    parts.append(dollars.invocation(here.deliver(here.world.stream()), traffic.deployed.worker, batches))
     jobs, most = here.world.jobs(), traffic.deployed.queue_batch
     runs = [jobs[at : at + most] for at in range(0, len(jobs), most)]
     for run in runs:
-        parts += [dollars.polled(run), dollars.invocation(here.fan_out(run), traffic.deployed, batches * len(runs))]
+        parts += [dollars.polled(run), dollars.invocation(here.fan_out(run), traffic.deployed.worker, batches * len(runs))]
     return dollars.share(dollars.total(*parts), len(sent))
 
 

@@ -1,6 +1,6 @@
 """What is deployed, as far as its bill depends on it: read from the synthesized template of the stage that has the default settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ops.bench.meter import Index, Table
@@ -22,24 +22,35 @@ USUAL = {
 class Deployment:
     """Settings of the functions and of what invokes them."""
 
-    memory_mb: int  # of each function
+    memory_mb: int  # of each endpoint
+    worker_mb: int  # of deliver and fanout
     traced: bool  # X-Ray samples the requests
+    lanes: int  # batches of a shard that are delivered at the same time
     window_s: int  # for which a delivery waits for more records of its shard
     stream_batch: int  # records of a delivery at most
     queue_batch: int  # jobs of a fan-out at most
     access_line_bytes: int  # of the API's log, a request
 
+    @property
+    def worker(self) -> "Deployment":
+        """As deliver and fanout run."""
+        return replace(self, memory_mb=self.worker_mb)
+
 
 def deployment() -> Deployment:
     functions = [one["Properties"] for one in resources(STAGE, "AWS::Lambda::Function").values() if "Parley" in _name(one)]
-    (memory_mb,) = {function["MemorySize"] for function in functions}
+    workers = [function for function in functions if function["Handler"].startswith("workers.")]
+    (memory_mb,) = {function["MemorySize"] for function in functions if function not in workers}
+    (worker_mb,) = {function["MemorySize"] for function in workers}
     mappings = {id: one["Properties"] for id, one in resources(STAGE, "AWS::Lambda::EventSourceMapping").items()}
     (stream,) = (mapping for mapping in mappings.values() if "StartingPosition" in mapping)
     (queue,) = (mapping for mapping in mappings.values() if "StartingPosition" not in mapping)
     (api,) = resources(STAGE, "AWS::ApiGatewayV2::Stage").values()
     return Deployment(
         memory_mb=memory_mb,
+        worker_mb=worker_mb,
         traced=any(function.get("TracingConfig", {}).get("Mode") == "Active" for function in functions),
+        lanes=stream["ParallelizationFactor"],
         window_s=stream["MaximumBatchingWindowInSeconds"],
         stream_batch=stream["BatchSize"],
         queue_batch=queue["BatchSize"],

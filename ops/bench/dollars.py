@@ -9,15 +9,12 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any, NamedTuple
 
+from infra.catalog import SHARDS
 from infra.prices import PRICES, usd
 from ops import cost
 from ops.bench.deployed import Deployment
 from ops.bench.meter import sqs_requests
 from ops.bench.stage import Work
-
-# A new table on demand takes 4,000 writes a second, a partition 1,000; the stream has a shard for each partition.
-# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html
-SHARDS = 4
 
 Amounts = Mapping[str, float]  # by position of the price list, in its unit
 
@@ -30,8 +27,9 @@ class Traffic(NamedTuple):
 
     @property
     def records(self) -> int:
-        """In a delivery: what its shard gets within the window, at least the one that opened it."""
-        return max(1, min(int(self.a_second / SHARDS * self.deployed.window_s), self.deployed.stream_batch))
+        """In a delivery: what its lane gets within the window, at least the one that opened it."""
+        lanes = SHARDS * self.deployed.lanes
+        return max(1, min(int(self.a_second / lanes * self.deployed.window_s), self.deployed.stream_batch))
 
 
 def request(work: Work, traffic: Traffic, *, cpu_ms: float | None = None) -> Amounts:

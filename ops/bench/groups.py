@@ -3,6 +3,7 @@
 from messaging.base.settings import settings
 from ops.bench import dollars
 from ops.bench.costs import A_SECOND
+from ops.bench.delivery import by_lane
 from ops.bench.deployed import Deployment, deployment
 from ops.bench.dollars import Traffic
 from ops.bench.figures import Figure, Line, Part, Progress
@@ -71,8 +72,8 @@ def _units(work: Work) -> float:
 def _busy(here: Stage, window_s: int, deployed: Deployment) -> float:
     """Messages evenly spread, each from another member; the deliveries that the stream's mapping makes of them.
 
-    A conversation is one partition of the log, so its records come through one shard, in order. A delivery takes what comes within the
-    window from its first record on; its jobs are fanned out before the next one's come.
+    A conversation is one partition of the log, so its records come through one shard, and through any of its lanes. A delivery takes what
+    comes to its lane within the window from its first record on; its jobs are fanned out before the next one's come.
     """
     group = here.group(BUSY_MEMBERS)
     every_ms = BUSY_S * 1000 // BUSY_MESSAGES
@@ -82,12 +83,13 @@ def _busy(here: Stage, window_s: int, deployed: Deployment) -> float:
         here.say(group.members[at % BUSY_MEMBERS], group.number)
         here.world.now_ms += every_ms
         if at % together == together - 1:
-            here.deliver(here.world.stream())
-            writes += _inbox_writes(here)
-            jobs = here.world.jobs()
-            for first in range(0, len(jobs), deployed.queue_batch):
-                here.fan_out(jobs[first : first + deployed.queue_batch])
+            for records in by_lane(here.world.stream(), deployed.lanes):
+                here.deliver(records)
                 writes += _inbox_writes(here)
+                jobs = here.world.jobs()
+                for first in range(0, len(jobs), deployed.queue_batch):
+                    here.fan_out(jobs[first : first + deployed.queue_batch])
+                    writes += _inbox_writes(here)
     return writes / BUSY_MESSAGES / BUSY_MEMBERS
 
 

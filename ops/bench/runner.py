@@ -9,7 +9,7 @@ from time import monotonic
 
 from ops.bench.figures import Part, Progress
 
-PARTS = ("units", "costs", "growth", "groups", "bursts", "startup", "warm", "latency", "gateway")
+PARTS = ("units", "costs", "growth", "groups", "bursts", "delivery", "startup", "warm", "latency", "gateway")
 HEARTBEAT_S = 0.5  # after so long without a word the last one is repeated
 
 

@@ -16,6 +16,7 @@ letters = typer.Typer(help="What could not be delivered: see it, deliver it once
 
 SAMPLE = 100  # letters looked at for the oldest one
 SHOWN_MEMBERS = 10
+SHOWN_KEY = 60  # characters of what cannot be read
 ONE_BATCH = 10  # letters redriven without --all, to see whether the cause is gone
 
 
@@ -72,8 +73,13 @@ def _job_view(letter: dead_letters.Letter) -> dict[str, Any]:
 
 
 def _place_view(letter: dead_letters.Letter) -> dict[str, Any]:
-    place = letter.place
-    if place is None:
+    place, spoiled = letter.place, letter.unreadable
+    if spoiled and spoiled.message:
+        conversation, msg_id = spoiled.message
+        what = f"a record that cannot be read: {_called(conversation)}, message {msg_id}"
+    elif spoiled:
+        what = f"a record that cannot be read, {spoiled.sequence} in the stream, of no message"
+    elif place is None:
         what = "no place in a stream"
     elif (found := dead_letters.messages_at(place)) is not None:
         newest: dict[str, int] = {}
@@ -88,7 +94,10 @@ def _place_view(letter: dead_letters.Letter) -> dict[str, Any]:
 
 def _called(key: str) -> str:
     """A conversation in words."""
-    conversation = keys.parse(key)
+    try:
+        conversation = keys.parse(key)
+    except ValueError:
+        return f"no conversation ({key[:SHOWN_KEY]!r})"
     who = " and ".join(map(str, conversation.users())) if conversation.kind == "user" else str(conversation.low)
     return f"app {conversation.app_id}, {conversation.kind} {who}"
 

@@ -125,9 +125,9 @@ class Stage:
         body = {"type": type_, "targets": [target], "content_type": TEXT, "content": "hello", "from_user_id": self.alice} | fields
         return int(self.ask("POST", path, body=body, **headers)["msg_ids"][0])
 
-    def invoke(self, function: str, record: dict[str, Any]) -> None:
+    def invoke(self, function: str, *records: dict[str, Any]) -> None:
         name = self.api.info["functions"][function]
-        reply = boto3.client("lambda").invoke(FunctionName=name, Payload=json.dumps({"Records": [record]}).encode())
+        reply = boto3.client("lambda").invoke(FunctionName=name, Payload=json.dumps({"Records": records}).encode())
         result = json.load(reply["Payload"])
         if "FunctionError" in reply or result["batchItemFailures"]:
             raise Failed(result)
@@ -179,11 +179,13 @@ def unread(stage: Stage) -> None:
 
 
 def deliver(stage: Stage) -> None:
-    """A message to a group, out of turn: the stream brings it too."""
-    number = stage.say(stage.group, type_=2)
-    log = {"conversation": keys.group("demo", stage.group).key, "msg_id": number}
-    image = store.dynamodb().get_item(TableName=settings.settings().messages_table, Key=store.pack(log))["Item"]
-    stage.invoke("deliver", {"eventName": "INSERT", "dynamodb": {"NewImage": image, "SequenceNumber": "1"}})
+    """Messages to a group, out of turn: the stream brings them too. The one in the middle is left to the log."""
+    records = []
+    for number in [stage.say(stage.group, type_=2) for _ in range(3)][::2]:
+        log = {"conversation": keys.group("demo", stage.group).key, "msg_id": number}
+        image = store.dynamodb().get_item(TableName=settings.settings().messages_table, Key=store.pack(log))["Item"]
+        records.append({"eventName": "INSERT", "dynamodb": {"NewImage": image, "SequenceNumber": str(number)}})
+    stage.invoke("deliver", *records)
 
 
 def fanout(stage: Stage) -> None:

@@ -75,6 +75,8 @@ def test_a_function_is_told_the_names_of_what_it_may_touch_and_no_other(stage: s
         expected["TOKEN_SECRET"] = {"Ref": SECRET}
     if row.enqueues:
         expected["FANOUT_QUEUE_URL"] = {"Ref": QUEUES["fanout"]}
+    if name == "deliver":
+        expected["DELIVER_DEAD_QUEUE_URL"] = {"Ref": QUEUES["deliver_dead"]}
     told = function(stage, name)["Environment"]["Variables"]
     assert {variable: value for variable, value in told.items() if isinstance(value, dict)} == expected
 

@@ -82,6 +82,15 @@ def test_deliver_gets_what_is_new_in_the_log_from_its_beginning(stage: str) -> N
 
 
 @each_stage
+def test_a_shard_has_the_lanes_of_the_settings_and_its_worker_the_memory_to_carry_a_thousand_records_a_second(stage: str) -> None:
+    """1,000 a second is all that a partition writes. The local poller knows no lanes."""
+    chosen = settings.load(stage)
+    assert mapping(stage, "deliver")["ParallelizationFactor"] == chosen.deliver_lanes
+    assert chosen.deliver_lanes * chosen.worker_memory_mb >= 2 * 1536 or stage == "local"
+    assert mapping(stage, "deliver")["BatchSize"] <= 100  # what fails comes again with all of its batch
+
+
+@each_stage
 def test_a_record_that_cannot_be_delivered_holds_up_the_others_for_a_while_only(stage: str) -> None:
     found = mapping(stage, "deliver")
     assert found["BisectBatchOnFunctionError"] is True

@@ -21,7 +21,16 @@ from ops.bench.meter import Metered
 from ops.bench.naive import FIRST, Naive
 from ops.bench.stage import THREADS, Doing, Stage, Trips, Work, stage
 
-UNTRACED = Deployment(memory_mb=cost.VCPU_MB, traced=False, window_s=1, stream_batch=100, queue_batch=10, access_line_bytes=100)
+UNTRACED = Deployment(
+    memory_mb=cost.VCPU_MB,
+    worker_mb=cost.VCPU_MB,
+    traced=False,
+    lanes=1,
+    window_s=1,
+    stream_batch=100,
+    queue_batch=10,
+    access_line_bytes=100,
+)
 
 
 def ignored(what: str) -> None:
@@ -140,8 +149,7 @@ def test_the_estimate_counts_the_units_of_a_group_message_that_are_metered(here:
     assert here.fan_out(here.world.jobs()).metered.writes == told["fanout"].writes
 
 
-def test_a_busy_group_shares_its_writes_only_with_a_window(here: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_groups, "BUSY_MEMBERS", 20)
+def test_a_busy_group_shares_its_writes_only_with_a_window(here: Stage) -> None:
     assert bench_groups._busy(here, 1, deployment()) <= 0.2
     assert bench_groups._busy(here, 0, deployment()) >= 1
 

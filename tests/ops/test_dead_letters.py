@@ -124,6 +124,78 @@ def test_a_place_in_the_stream_is_shown_as_the_conversation_without_contents(
     assert row["what"] == f"app demo, user {alice} and {bob} up to message 2"
 
 
+@pytest.fixture
+def spoiled(world: World, alice: int, bob: int, outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A message of Alice to Bob whose stream record deliver could not read; the record."""
+    monkeypatch.setenv("DELIVER_DEAD_QUEUE_URL", outputs["DeliverDeadQueueUrl"])
+    world.send(alice, [bob], content="canary one")
+    (record,) = world.stream()
+    bad: dict[str, Any] = json.loads(json.dumps(record, default=str))
+    del bad["dynamodb"]["NewImage"]["sender"]
+    assert world.deliver([bad]) == {"batchItemFailures": []}
+    assert world.num(bob, alice) is None
+    time.sleep(0.002)
+    return bad
+
+
+def test_a_record_that_could_not_be_read_is_shown_without_contents_and_delivered_from_the_log(
+    parley: Parley, invoked: list[Any], spoiled: dict[str, Any], world: World, alice: int, bob: int
+) -> None:
+    shown = parley("dead-letters", "show", "--json")
+    assert [row["what"] for row in shown.json] == [f"a record that cannot be read: app demo, user {alice} and {bob}, message 1"]
+    assert parley("dead-letters", "redrive", "--json").json[0] == {"queue": "deliver", "redriven": 1, "left": 0}
+    assert "canary" not in json.dumps([shown.out, invoked])
+    assert world.num(bob, alice) == 1
+    assert parley("dead-letters", "list", "--json").json[0]["letters"] == 0
+
+
+def test_a_message_that_the_log_cannot_read_either_stays_a_letter(
+    parley: Parley, invoked: list[Any], spoiled: dict[str, Any], outputs: Outputs
+) -> None:
+    key = spoiled["dynamodb"]["Keys"]
+    store.dynamodb().update_item(TableName="Messages", Key=key, UpdateExpression="REMOVE sender")
+    said = parley("dead-letters", "redrive", "--all")
+    assert (said.code, "a message that cannot be read" in said.err) == (1, True)
+    assert (dead_letters.count(outputs["DeliverDeadQueueUrl"]), invoked) == (1, [])
+
+
+def test_a_record_of_a_message_that_is_gone_is_done(parley: Parley, invoked: list[Any], spoiled: dict[str, Any]) -> None:
+    store.dynamodb().delete_item(TableName="Messages", Key=spoiled["dynamodb"]["Keys"])
+    assert parley("dead-letters", "redrive", "--all", "--json").json[0] == {"queue": "deliver", "redriven": 1, "left": 0}
+    assert invoked == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (None, "7 in the stream, of no message"),
+        ({"conversation": {"S": "nonsense"}, "msg_id": {"N": "3"}}, "no conversation ('nonsense'), message 3"),
+    ],
+)
+def test_a_record_of_nothing_known_is_shown_and_stays(
+    parley: Parley, invoked: list[Any], outputs: Outputs, keys: dict[str, Any] | None, told: str
+) -> None:
+    put(outputs["DeliverDeadQueueUrl"], json.dumps({"unreadable": {"stream": None, "sequence": "7", "keys": keys}}))
+    assert told in parley("dead-letters", "show", "--json").json[0]["what"]
+    said = parley("dead-letters", "redrive", "--all")
+    assert said.code == (1 if keys is None else 0)  # of the other there is no message in the log
+
+
+def test_a_place_that_holds_a_record_that_cannot_be_read_is_shown(
+    parley: Parley, invoked: list[Any], world: World, alice: int, bob: int, outputs: Outputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = {"conversation": {"S": "nonsense"}, "msg_id": {"N": "1"}}
+    world.send(alice, [bob])
+    store.dynamodb().put_item(TableName="Messages", Item=item)
+    monkeypatch.setenv("DELIVER_DEAD_QUEUE_URL", outputs["DeliverDeadQueueUrl"])
+    put(outputs["DeliverDeadQueueUrl"], letter(world.stream()))
+    (row,) = parley("dead-letters", "show", "--json").json
+    assert row["what"] == f"app demo, user {alice} and {bob} up to message 1; no conversation ('nonsense') up to message 1"
+    parley("dead-letters", "redrive", "--all")
+    assert world.num(bob, alice) == 1
+    assert dead_letters.count(outputs["DeliverDeadQueueUrl"]) == 1  # the one that cannot be read, by itself now
+
+
 def test_letters_of_somebody_who_was_erased_tell_nothing_and_are_redriven_without_contents(
     parley: Parley, invoked: Any, lost_records: int, world: World, alice: int, bob: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

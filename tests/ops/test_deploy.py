@@ -7,7 +7,8 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from ops.deploy import free_failed_creation
+from ops.concurrency import Capacity, Demand, judged
+from ops.deploy import free_failed_creation, require_concurrency
 
 NAME = "Parley-prod"
 
@@ -45,3 +46,57 @@ def test_a_first_deployment_finds_nothing_in_its_way(aws: tuple[Any, Stubber]) -
     client, answers = aws
     answers.add_client_error("describe_stacks", "ValidationError", f"Stack with id {NAME} does not exist")
     assert free_failed_creation(client, NAME) is False
+
+
+# --- concurrency
+
+
+def limits(limit: int, free: int) -> dict[str, Any]:
+    return {"AccountLimit": {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": free}}
+
+
+@pytest.fixture
+def lambdas() -> Iterator[tuple[Any, Stubber]]:
+    client = boto3.client("lambda")
+    with Stubber(client) as answers:
+        yield client, answers
+        answers.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize("free", [10, 58])
+def test_workers_that_could_take_all_of_the_accounts_concurrency_are_not_deployed(
+    lambdas: tuple[Any, Stubber], capsys: pytest.CaptureFixture[str], free: int
+) -> None:
+    client, answers = lambdas
+    answers.add_response("get_account_settings", limits(1000, free))
+    with pytest.raises(SystemExit):
+        require_concurrency(client, Demand(fanout=50, lanes=2))
+    said = capsys.readouterr().err
+    assert all(
+        word in said
+        for word in ("fan-out may take 50", "delivery 8", f"of {free}", "1000 in all", "nothing is left", "fanout_max_concurrency")
+    )
+
+
+@pytest.mark.parametrize(("free", "told"), [(116, ""), (100, "lower fanout_max_concurrency to 42"), (59, "only 1 are left")])
+def test_workers_that_leave_something_are_deployed_with_a_word_where_it_is_less_than_half(
+    lambdas: tuple[Any, Stubber], capsys: pytest.CaptureFixture[str], free: int, told: str
+) -> None:
+    client, answers = lambdas
+    answers.add_response("get_account_settings", limits(free, free))
+    require_concurrency(client, Demand(fanout=50, lanes=2))
+    said = " ".join(capsys.readouterr().err.split())
+    assert (told in said, bool(said)) == (True, bool(told))
+
+
+def test_what_may_not_be_asked_stops_no_deployment(lambdas: tuple[Any, Stubber], capsys: pytest.CaptureFixture[str]) -> None:
+    client, answers = lambdas
+    answers.add_client_error("get_account_settings", "AccessDeniedException")
+    require_concurrency(client, Demand(fanout=50, lanes=2))
+    assert "could not be looked at" in capsys.readouterr().err
+
+
+def test_in_a_new_account_both_bounds_have_to_be_lowered() -> None:
+    state, told = judged(Demand(fanout=50, lanes=2), Capacity(10, 10))
+    assert state == "red"
+    assert "lower fanout_max_concurrency and deliver_lanes" in told

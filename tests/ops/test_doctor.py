@@ -5,7 +5,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from infra.settings import ROOT
 from messaging.people import directory
@@ -81,6 +83,21 @@ def test_what_cannot_be_looked_at_is_red() -> None:
 
 def test_every_check_points_to_a_section_that_exists() -> None:
     assert set(Section) <= SECTIONS
+
+
+@pytest.mark.parametrize(("free", "state"), [(1000, "ok"), (100, "note"), (58, "red")])
+def test_what_the_workers_may_take_of_the_accounts_concurrency_is_told(monkeypatch: pytest.MonkeyPatch, free: int, state: str) -> None:
+    client = boto3.client("lambda")
+    monkeypatch.setattr("ops.doctor.boto3.client", lambda name: client)
+    with Stubber(client) as answers:
+        for name, mapping in {"deliver": {"ParallelizationFactor": 2}, "fanout": {"ScalingConfig": {"MaximumConcurrency": 50}}}.items():
+            answers.add_response("list_event_source_mappings", {"EventSourceMappings": [mapping]}, {"FunctionName": name})
+        limit = {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": free}
+        answers.add_response("get_account_settings", {"AccountLimit": limit})
+        patient = Patient("stack", {"DeliverFunction": "deliver", "FanoutFunction": "fanout"}, "", False, 1)
+        (found,) = doctor.made(doctor.checks()["concurrency"], patient)
+    assert (found.state, "fan-out may take 50 and delivery 8" in found.told) == (state, True)
+    assert (found.section is None) == (state == "ok")
 
 
 def test_an_api_that_cannot_be_reached_is_an_envelope_that_says_so() -> None:

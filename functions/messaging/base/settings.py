@@ -14,6 +14,7 @@ class Settings:
     dedup_table: str
     directory_table: str
     fanout_queue_url: str
+    deliver_dead_queue_url: str
     token_secret: str
     token_max_days: int  # from `iat` to `exp` of a token
     dedup_window_s: int
@@ -37,6 +38,7 @@ def settings() -> Settings:
         dedup_table=env("DEDUP_TABLE", ""),
         directory_table=env("DIRECTORY_TABLE", ""),
         fanout_queue_url=env("FANOUT_QUEUE_URL", ""),
+        deliver_dead_queue_url=env("DELIVER_DEAD_QUEUE_URL", ""),
         token_secret=env("TOKEN_SECRET", ""),
         token_max_days=int(env("TOKEN_MAX_DAYS", "400")),
         dedup_window_s=int(env("DEDUP_WINDOW_SECONDS", "86400")),

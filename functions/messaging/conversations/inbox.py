@@ -19,9 +19,18 @@ from messaging.conversations.rules import Marks, News
 from messaging.people import directory
 
 Row: TypeAlias = dict[str, Any]
+NO_GUESS: Mapping[str, int] = {}
 ADVANCE_ROUNDS = 8  # times a write may find the row changed under it; each needs another writer to move the same row
 GOES_ON = "attribute_not_exists(left_at)"
 BELONGS = f"attribute_exists(reader) AND {GOES_ON}"
+
+
+class Behind(Exception):
+    """A row or a head was told up to `last_seq` only: what comes after is on its way still, or was given up."""
+
+    def __init__(self, last_seq: int) -> None:
+        super().__init__(f"told up to {last_seq}")
+        self.last_seq = last_seq
 
 
 def ref(app_id: str, reader: int, number: int) -> store.Ref:
@@ -95,20 +104,27 @@ def advance(conversation: Conversation, reader: int, known: Marks, upto: Mapping
     return _settle(conversation, reader, known, partial(rules.ahead, upto), others)
 
 
-def apply(conversation: Conversation, reader: int, news: News) -> bool:
-    """Moves one user's row as far as a delivery says; False where the user is not in the group (any more)."""
-    if not news.own:
-        return _settle(conversation, reader, Marks(), partial(rules.moves, news), {})
-    before = news.own[0].seq - 1  # who writes has usually read what came before: one write where that holds
-    return _settle(conversation, reader, Marks(read_seq=before), partial(rules.moves, news), {}, read_seq_is=before)
+def apply(conversation: Conversation, reader: int, news: News, after: int | None = None) -> bool:
+    """Moves one user's row as far as a delivery says; False where the user is not in the group (any more).
+
+    `after`: what the row has to be told already, else it stays as it is, `Behind`. None: whatever it is told.
+    """
+    guess = {} if after is None else {"last_seq": after}
+    if news.own:  # who writes has usually read what came before: one write where that holds
+        guess["read_seq"] = news.own[0].seq - 1
+    return _settle(conversation, reader, Marks(read_seq=guess.get("read_seq", 0)), partial(rules.moves, news), {}, guess)
 
 
-def move_head(conversation: Conversation, news: News) -> Row | None:
-    """Moves a group's head as far as a delivery says; returns the group's profile, None where there is no such group."""
+def move_head(conversation: Conversation, news: News, after: int | None = None) -> Row | None:
+    """Moves a group's head as far as a delivery says; returns the group's profile, None where there is no such group. `after`: as there."""
     known, place = Marks(), directory.ref(conversation.app_id, conversation.low)
+    guess = {} if after is None else {"last_seq": after}
     for _ in range(ADVANCE_ROUNDS):
-        outcome = _move(place, known, rules.moves(news, known), {}, ["attribute_exists(entity)"])
+        outcome = _move(place, known, rules.moves(news, known), {}, ["attribute_exists(entity)"], guess)
         known = rules.marks_of(outcome.item)
+        if not outcome.applied and outcome.item:
+            _require_told(known, guess)
+            guess = {}
         if outcome.applied or not outcome.item or not rules.moves(news, known):
             return outcome.item or None
     raise ApiError(Code.STORE_FAILED, "the group is changing too fast, try again")
@@ -120,9 +136,9 @@ def _settle(
     known: Marks,
     decide: Callable[[Marks], Mapping[str, Any]],
     others: Mapping[str, object],
-    read_seq_is: int | None = None,
+    guess: Mapping[str, int] = NO_GUESS,
 ) -> bool:
-    """Moves the marks that `decide` names; where the row is not as `known`, it is decided upon anew.
+    """Moves the marks that `decide` names; where the row is not as `known`, or a mark not as `guess`ed, it is decided upon anew.
 
     A missing row is created, except a group's, which only joining creates. One that is over (`left_at`) stays as it is: False.
     """
@@ -133,13 +149,20 @@ def _settle(
         if not moved:
             return True
         conditions = [BELONGS if is_group else GOES_ON]
-        outcome = _move(place, known, moved, {"chat": conversation.kind, **others}, conditions, read_seq_is)
+        outcome = _move(place, known, moved, {"chat": conversation.kind, **others}, conditions, guess)
         if outcome.applied:
             return True
         if "left_at" in outcome.item or (is_group and not belongs(outcome.item)):
             return False
-        known, read_seq_is = rules.marks_of(outcome.item), None
+        known = rules.marks_of(outcome.item)
+        _require_told(known, guess)
+        guess = NO_GUESS
     raise ApiError(Code.STORE_FAILED, "the conversation is changing too fast, try again")
+
+
+def _require_told(known: Marks, guess: Mapping[str, int]) -> None:
+    if known.last_seq < guess.get("last_seq", 0):
+        raise Behind(known.last_seq)
 
 
 def _move(
@@ -148,7 +171,7 @@ def _move(
     moved: Mapping[str, Any],
     others: Mapping[str, object],
     conditions: list[str],
-    read_seq_is: int | None = None,
+    guess: Mapping[str, int] = NO_GUESS,
     remove: str = "",
 ) -> store.Outcome:
     """One conditional write. Every mark must lie ahead of the stored one (`last_at` goes with `last_seq`, `skip_sum` with `skip_seq`)."""
@@ -156,11 +179,9 @@ def _move(
     del ahead["last_at"]
     conditions = conditions + [f"(attribute_not_exists({mark}) OR {mark} {ahead[mark]} :{mark})" for mark in moved if mark in ahead]
     seen: dict[str, object] = {}
-    if read_seq_is == 0:
-        conditions.append("attribute_not_exists(read_seq)")
-    elif read_seq_is is not None:
-        conditions.append("read_seq = :guess")
-        seen["guess"] = read_seq_is
+    for mark, value in guess.items():
+        conditions.append(f"{mark} = :{mark}_was" if value else f"attribute_not_exists({mark})")
+        seen |= {f"{mark}_was": value} if value else {}
     if "own" in moved and known.own:
         conditions.append("own = :own_was")
         seen["own_was"] = list(known.own)
