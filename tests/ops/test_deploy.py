@@ -5,8 +5,11 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import NoCredentialsError
 from botocore.stub import Stubber
 
+from ops import check, deploy
 from ops.deploy import free_failed_creation
 
 NAME = "Parley-prod"
@@ -45,3 +48,17 @@ def test_a_first_deployment_finds_nothing_in_its_way(aws: tuple[Any, Stubber]) -
     client, answers = aws
     answers.add_client_error("describe_stacks", "ValidationError", f"Stack with id {NAME} does not exist")
     assert free_failed_creation(client, NAME) is False
+
+
+def test_who_is_not_known_to_aws_is_told_before_the_checks_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise NoCredentialsError
+
+    def checks(*_: Any) -> None:
+        raise AssertionError("the checks ran")
+
+    monkeypatch.setattr(check, "run_steps", checks)
+    monkeypatch.setattr(BaseClient, "_make_api_call", unknown)
+    with pytest.raises(SystemExit):
+        deploy.main("dev")
+    assert "AWS does not know who you are" in capsys.readouterr().err
