@@ -24,6 +24,7 @@ LAMBDA_PYTHON = "3.13"
 LAMBDA_PLATFORM = "aarch64-manylinux_2_28"  # Amazon Linux 2023 on arm64
 BUILD = ROOT / ".local" / "build"
 FUNCTIONS = ROOT / "functions"
+ROOTS = "roots.pem"  # in the layer, beside `python`: the certificates that the functions trust; Lambda unpacks a layer to /opt
 UV = str(Path(sys.executable).parent / "uv")
 
 Target = Literal["aws", "local"]
@@ -39,6 +40,7 @@ def layer(target: Target) -> Path:
         install(target, requirements, packages)
         bill = json.dumps(installed(json.loads(runtime("--format", "cyclonedx1.5")), packages), indent=2)
         trim.trim(packages)
+        (making / ROOTS).write_text(trim.roots(packages))
         _compile(packages, target, "/opt/python")
         (written := making.with_suffix(".cdx.json")).write_text(bill)
         written.rename(sbom(where))
