@@ -1,16 +1,20 @@
 """A worked example: an EventBridge rule and a Step Functions state machine that send messages by invoking the functions directly.
 
 `python -m ops.cdk --app "python -m infra.example" deploy -c stage=dev` deploys it beside a Parley of that stage. When an order ships,
-the rule notifies its customer, as the system; the state machine sends a message as a user and ends with the numbers it got. What each
-is allowed, and nothing more: the rule to invoke `notify`, the machine's role to invoke `send`.
+the rule starts the machine, which notifies the customer as the system; given a sender, the machine sends as that user instead. What each
+is allowed, and nothing more: the rule to start the machine, and the machine to invoke `send` and `notify`.
+
+Nothing is lost and nothing doubled: an event that comes twice has the same id, which is the message's `transaction_id`; what Parley cannot
+take just now (20000, 50004) is sent again later, for an hour; what it refuses ends as a failed execution with the reason in it, and an
+event that could not start the machine in the queue beside the rule.
 """
 
 from typing import Any
 
-from aws_cdk import App, ArnFormat, CfnOutput, Stack
+from aws_cdk import App, ArnFormat, CfnOutput, Duration, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
@@ -18,7 +22,10 @@ from infra import settings
 
 SOURCE = "shop.orders"
 DETAIL_TYPE = "OrderShipped"
-ATTEMPTS = 3  # of the state machine, where Lambda itself fails; a refusal is an answer, its code says what is wrong
+ATTEMPTS = 3  # of the state machine, where Lambda itself fails
+AGAIN = (20000, 50004)  # codes that say: later. The store failed, or too many requests
+AGAIN_S = 30  # seconds between two attempts then
+GIVEN_UP_S = 3600  # seconds for all of it; well within the 24 hours for which a transaction_id is remembered
 
 
 class Example(Stack):
@@ -26,17 +33,20 @@ class Example(Stack):
 
     def __init__(self, scope: Construct, parley: str) -> None:
         super().__init__(scope, f"{parley}-example", description="Parley: sending messages from EventBridge and Step Functions")
-        rule = self._rule(self._function(f"{parley}-notify"))
-        machine = self._machine(self._function(f"{parley}-send"))
+        machine = self._machine(self._function(f"{parley}-send"), self._function(f"{parley}-notify"))
+        rule = self._rule(machine)
         CfnOutput(self, "RuleArn", value=rule.attr_arn)
         CfnOutput(self, "StateMachineArn", value=machine.attr_arn)
 
     def _function(self, name: str) -> str:
         return self.format_arn(service="lambda", resource="function", resource_name=name, arn_format=ArnFormat.COLON_RESOURCE_NAME)
 
-    def _rule(self, notify: str) -> events.CfnRule:
+    def _rule(self, machine: stepfunctions.CfnStateMachine) -> events.CfnRule:
         """`{"app": …, "customer": …, "order": …}` of a shipped order becomes a system message to that customer."""
-        told = {"type": 1, "targets": ["<customer>"], "content_type": 0, "content": "Order <order> is on its way"}
+        role = iam.Role(self, "RuleRole", assumed_by=iam.ServicePrincipal("events.amazonaws.com"))
+        role.add_to_policy(iam.PolicyStatement(actions=["states:StartExecution"], resources=[machine.attr_arn]))
+        failed = sqs.Queue(self, "NotStarted", retention_period=Duration.days(14), enforce_ssl=True)
+        told = {"app": "<app>", "to": ["<customer>"], "text": "Order <order> is on its way", "id": "<id>"}
         rule = events.CfnRule(
             self,
             "Shipped",
@@ -44,51 +54,65 @@ class Example(Stack):
             targets=[
                 events.CfnRule.TargetProperty(
                     id="notify",
-                    arn=notify,
+                    arn=machine.attr_arn,
+                    role_arn=role.role_arn,
+                    dead_letter_config=events.CfnRule.DeadLetterConfigProperty(arn=failed.queue_arn),
                     input_transformer=events.CfnRule.InputTransformerProperty(
-                        input_paths_map={"app": "$.detail.app", "customer": "$.detail.customer", "order": "$.detail.order"},
-                        input_template=self.to_json_string({"app_id": "<app>", "body": told}),
+                        input_paths_map={"app": "$.detail.app", "customer": "$.detail.customer", "order": "$.detail.order", "id": "$.id"},
+                        input_template=self.to_json_string(told),
                     ),
                 )
             ],
         )
-        # The same as this entry of Parley's `invokers`:
-        # {"principal": "events.amazonaws.com", "source_arn": <the rule's ARN>, "functions": ["notify"]}
-        lambda_.CfnPermission(
-            self,
-            "ShippedMayNotify",
-            action="lambda:InvokeFunction",
-            function_name=notify,
-            principal="events.amazonaws.com",
-            source_arn=rule.attr_arn,
+        failed.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal("events.amazonaws.com")],
+                actions=["sqs:SendMessage"],
+                resources=[failed.queue_arn],
+                conditions={"ArnEquals": {"aws:SourceArn": rule.attr_arn}},
+            )
         )
         return rule
 
-    def _machine(self, send: str) -> stepfunctions.CfnStateMachine:
-        """Takes `{"app": …, "from": …, "to": [ids], "text": …, "id": …}`; what is repeated with one `id` is sent once."""
+    def _machine(self, send: str, notify: str) -> stepfunctions.CfnStateMachine:
+        """Takes `{"app": …, "to": [ids], "text": …, "id": …}`, and `"from"` where a user sends. One `id` is one message."""
         role = iam.Role(self, "SenderRole", assumed_by=iam.ServicePrincipal("states.amazonaws.com"))
-        role.add_to_policy(iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[send]))
-        body: dict[str, Any] = {"type": 1, "content_type": 0, "targets.$": "$.to", "content.$": "$.text", "transaction_id.$": "$.id"}
-        states: dict[str, Any] = {
-            "Send": {
-                "Type": "Task",
-                "Resource": f"arn:{self.partition}:states:::lambda:invoke",
-                "Parameters": {"FunctionName": send, "Payload": {"app_id.$": "$.app", "user_id.$": "$.from", "body": body}},
-                "ResultSelector": {"code.$": "$.Payload.code", "message.$": "$.Payload.message", "envelope.$": "$.Payload"},
-                "Retry": [{"ErrorEquals": ["States.TaskFailed"], "MaxAttempts": ATTEMPTS}],
-                "Next": "Sent?",
+        role.add_to_policy(iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[send, notify]))
+        states = {
+            "From whom?": {
+                "Type": "Choice",
+                "Choices": [{"Variable": "$.from", "IsPresent": True, "Next": "Send"}],
+                "Default": "Notify",
             },
+            "Send": self._call(send, {"user_id.$": "$.from"}),
+            "Notify": self._call(notify, {}),
             "Sent?": {
                 "Type": "Choice",
-                "Choices": [{"Variable": "$.code", "NumericEquals": 200, "Next": "Sent"}],
+                "Choices": [
+                    {"Variable": "$.reply.code", "NumericEquals": 200, "Next": "Sent"},
+                    *({"Variable": "$.reply.code", "NumericEquals": code, "Next": "Later"} for code in AGAIN),
+                ],
                 "Default": "Refused",
             },
-            "Sent": {"Type": "Pass", "OutputPath": "$.envelope.msg_ids", "End": True},
-            "Refused": {"Type": "Fail", "Error": "Refused", "Cause": "Parley refused the message: see the output of Send"},
+            "Later": {"Type": "Wait", "Seconds": AGAIN_S, "Next": "From whom?"},
+            "Sent": {"Type": "Pass", "OutputPath": "$.reply.envelope.msg_ids", "End": True},
+            "Refused": {"Type": "Fail", "Error": "Refused", "Cause": "Parley refused the message: see the output of the state before"},
         }
-        return stepfunctions.CfnStateMachine(
-            self, "Sender", role_arn=role.role_arn, definition_string=self.to_json_string({"StartAt": "Send", "States": states})
-        )
+        definition = {"StartAt": "From whom?", "TimeoutSeconds": GIVEN_UP_S, "States": states}
+        return stepfunctions.CfnStateMachine(self, "Sender", role_arn=role.role_arn, definition_string=self.to_json_string(definition))
+
+    def _call(self, function: str, who: dict[str, str]) -> dict[str, Any]:
+        """A state that invokes a function; its reply, whatever it says, is put beside the input, so that the same can be sent again."""
+        body = {"type": 1, "content_type": 0, "targets.$": "$.to", "content.$": "$.text", "transaction_id.$": "$.id"}
+        return {
+            "Type": "Task",
+            "Resource": f"arn:{self.partition}:states:::lambda:invoke",
+            "Parameters": {"FunctionName": function, "Payload": {"app_id.$": "$.app", "body": body, **who}},
+            "ResultPath": "$.reply",
+            "ResultSelector": {"code.$": "$.Payload.code", "message.$": "$.Payload.message", "envelope.$": "$.Payload"},
+            "Retry": [{"ErrorEquals": ["States.TaskFailed"], "MaxAttempts": ATTEMPTS, "BackoffRate": 2, "JitterStrategy": "FULL"}],
+            "Next": "Sent?",
+        }
 
 
 def main() -> None:

@@ -91,6 +91,8 @@ class Functions(Construct):
             "USER_BURST": str(settings.user_burst),
             "PARTIAL_BATCHES": str(settings.partial_batches).lower(),
         }
+        if settings.target == "aws":  # the local AWS has no TLS, and no /opt
+            environment["AWS_CA_BUNDLE"] = f"/opt/{package.ROOTS}"
         for table, actions in grants.items():
             arn = tables[table].table_arn
             role.add_to_policy(iam.PolicyStatement(actions=[f"dynamodb:{action}" for action in actions], resources=[arn]))

@@ -5,14 +5,17 @@ bytecode is `unchecked-hash`: a zip that resets file dates does not make it stal
 """
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from functools import cache
+from itertools import product
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from infra import trim
 from infra.settings import ROOT
@@ -21,6 +24,7 @@ LAMBDA_PYTHON = "3.13"
 LAMBDA_PLATFORM = "aarch64-manylinux_2_28"  # Amazon Linux 2023 on arm64
 BUILD = ROOT / ".local" / "build"
 FUNCTIONS = ROOT / "functions"
+ROOTS = "roots.pem"  # in the layer, beside `python`: the certificates that the functions trust; Lambda unpacks a layer to /opt
 UV = str(Path(sys.executable).parent / "uv")
 
 Target = Literal["aws", "local"]
@@ -30,15 +34,17 @@ def layer(target: Target) -> Path:
     """The folder to upload as the dependency layer; built when the lock file or the target's Python changed."""
     requirements = runtime("--no-annotate", "--no-header")
     where = BUILD / f"layer-{target}-{_digest(requirements, *_builder(target))}"
-    if not where.exists():
+    if not (where.exists() and sbom(where).exists()):
         making = Path(tempfile.mkdtemp(dir=_made(BUILD)))
         packages = making / "python"
         install(target, requirements, packages)
+        bill = json.dumps(installed(json.loads(runtime("--format", "cyclonedx1.5")), packages), indent=2)
         trim.trim(packages)
+        (making / ROOTS).write_text(trim.roots(packages))
         _compile(packages, target, "/opt/python")
+        (written := making.with_suffix(".cdx.json")).write_text(bill)
+        written.rename(sbom(where))
         _publish(making, where)
-    if not sbom(where).exists():
-        sbom(where).write_text(runtime("--format", "cyclonedx1.5"))
     return where
 
 
@@ -53,8 +59,40 @@ def install(target: Target, requirements: str, into: Path) -> None:
 
 
 def sbom(layer: Path) -> Path:
-    """The bill of materials of a layer, CycloneDX 1.5, beside it: what is in it, from where, with hashes."""
+    """The bill of materials of a layer, CycloneDX 1.5, beside it: the wheels that were installed, from where, with their hashes."""
     return layer.with_name(f"{layer.name}.cdx.json")
+
+
+def installed(locked: dict[str, Any], packages: Path) -> dict[str, Any]:
+    """The bill of what lies in a folder: of what was locked, the distributions that are there, each with the one wheel that it is from.
+
+    A wheel is known by its tags, which its name and its own WHEEL file tell. SystemExit where something there was not locked.
+    """
+    components = {(each["name"], each["version"]): each for each in locked["components"]}
+    found = []
+    for folder in sorted(packages.glob("*.dist-info")):
+        name, _, version = folder.name.removesuffix(".dist-info").rpartition("-")
+        tags = set(re.findall(r"^Tag: (\S+)$", (folder / "WHEEL").read_text(), re.MULTILINE))
+        component = components.get((re.sub(r"[-_.]+", "-", name).lower(), version), {})
+        wheels = [each for each in component.get("externalReferences", ()) if _tags(each["url"]) == tags]
+        if len(wheels) != 1:
+            raise SystemExit(f"{name} {version} was installed from a wheel that is not locked")
+        found.append({**component, "externalReferences": wheels})
+    references = {each["bom-ref"] for each in found}
+    graph = [
+        {**each, **({"dependsOn": [to for to in each["dependsOn"] if to in references]} if "dependsOn" in each else {})}
+        for each in locked["dependencies"]
+        if each["ref"] in {*references, locked["metadata"]["component"]["bom-ref"]}
+    ]
+    return {**locked, "components": found, "dependencies": graph}
+
+
+def _tags(url: str) -> set[str]:
+    """What a wheel's name says that it is for; nothing for what is no wheel."""
+    if not url.endswith(".whl"):
+        return set()
+    parts = [part.split(".") for part in url.removesuffix(".whl").split("-")[-3:]]
+    return {"-".join(each) for each in product(*parts)}
 
 
 def runtime(*options: str) -> str:

@@ -56,8 +56,8 @@ OPERATIONS = {  # what our roles may call, of each service: IAM refuses all othe
 }
 # Who vouches for AWS's endpoints: the five roots that https://www.amazontrust.com/repository/ recommends for trust stores, and the rest
 # of the authorities that vouched for some endpoints before them. urllib3 reads the file again for every new connection
-# (https://github.com/urllib3/urllib3/issues/3623): all 127 roots take 13 ms of CPU each time, these 15 take 1.6. AWS_CA_BUNDLE still
-# names any other file, for a proxy or an endpoint with roots of its own.
+# (https://github.com/urllib3/urllib3/issues/3623): all 127 roots take 13 ms of CPU each time, these 15 take 1.6. AWS_CA_BUNDLE of the
+# functions names the file of these; for a proxy or an endpoint with roots of its own it may name another.
 ROOTS_OF = ("Amazon", "DigiCert Inc", "Starfield Technologies, Inc.")
 
 
@@ -77,7 +77,6 @@ def trim(packages: Path) -> None:
         for version in list((data / service).iterdir()):
             _trim_service(version, operations)
     _trim_endpoints(data / "endpoints.json")
-    _trim_roots(packages / "botocore" / "cacert.pem")
 
 
 def _keep_only(folder: Path, names: Iterable[str]) -> None:
@@ -153,13 +152,14 @@ def _trim_endpoints(path: Path) -> None:
     _write(path, endpoints)
 
 
-def _trim_roots(path: Path) -> None:
-    certificates = re.findall(r"# Issuer: .*?-----END CERTIFICATE-----\n", path.read_text(), re.DOTALL)
+def roots(packages: Path) -> str:
+    """Of the certificates that come with botocore, those that vouch for AWS's endpoints; SystemExit where one of their owners is gone."""
+    certificates = re.findall(r"# Issuer: .*?-----END CERTIFICATE-----\n", (packages / "botocore/cacert.pem").read_text(), re.DOTALL)
     subjects = {name: re.compile(rf"^# Subject: .*\bO={re.escape(name)}( OU=.*)?$", re.MULTILINE) for name in ROOTS_OF}
     kept = {name: [each for each in certificates if subject.search(each)] for name, subject in subjects.items()}
     if missing := [name for name, roots in kept.items() if not roots]:
         raise SystemExit(f"botocore's cacert.pem holds no root of {', '.join(missing)}")
-    path.write_text("\n".join(root for roots in kept.values() for root in roots))
+    return "\n".join(root for roots in kept.values() for root in roots)
 
 
 def _write(path: Path, value: Json) -> None:

@@ -1185,6 +1185,24 @@ MUTANTS = (
         (('_forgotten(page.items) if kind == "directory" else []', "[]"),),
         "tests/ops/test_restore.py::test_who_was_erased_since_stays_erased_though_the_directory_has_lost_it",
     ),
+    # --- what is deployed
+    Mutant(
+        "the bill of materials lists what is locked, whether it was installed or not",
+        "infra/package.py",
+        (('{**locked, "components": found, "dependencies": graph}', "locked"),),
+        "tests/infra/test_supply_chain.py::test_what_is_locked_but_was_not_installed_is_in_no_bill",
+    ),
+    Mutant(
+        "the checks run before AWS is asked who deploys",
+        "ops/deploy.py",
+        (
+            (
+                "    session = _session()\n    check.run_steps(check.FAST, dict(os.environ))\n",
+                "    check.run_steps(check.FAST, dict(os.environ))\n    session = _session()\n",
+            ),
+        ),
+        "tests/ops/test_deploy.py::test_who_is_not_known_to_aws_is_told_before_the_checks_run",
+    ),
 )
 
 

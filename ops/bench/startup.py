@@ -102,7 +102,7 @@ def _trusted_like_aws(aws: stub.Stub, folders: tuple[Path, Path], scratch: Path)
     """The stub, its certificate among those that the layer's SDK trusts, and among a system's: so many are loaded for each connection."""
     own = aws.bundle.read_bytes() if aws.bundle else b""
     bundle, system = scratch / "bundle.pem", scratch / "system.pem"
-    bundle.write_bytes(own + (folders[1] / "botocore" / "cacert.pem").read_bytes())
+    bundle.write_bytes(own + (folders[1].parent / package.ROOTS).read_bytes())
     system.write_bytes(own + (Path(botocore.__file__).parent / "cacert.pem").read_bytes())  # Mozilla's, as on Lambda
     return replace(aws, bundle=bundle, system=system)
 

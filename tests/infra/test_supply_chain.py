@@ -113,7 +113,45 @@ def test_the_bill_of_materials_lists_exactly_what_is_in_the_layer(target: packag
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
     assert {(name.replace("_", "-").lower(), version) for name, _, version in inside} == listed
     assert all(each["purl"] == f"pkg:pypi/{each['name']}@{each['version']}" for each in bill["components"])
-    assert all(reference["hashes"] for each in bill["components"] for reference in each["externalReferences"])
+    wheels = {each["name"]: each["externalReferences"] for each in bill["components"]}
+    assert all(len(from_) == 1 and from_[0]["url"].endswith(".whl") and from_[0]["hashes"] for from_ in wheels.values())
+    compiled = wheels["pydantic-core"][0]["url"]  # of which there is a wheel for each Python and processor
+    assert target == "local" or ("cp313" in compiled and "aarch64" in compiled)
+
+
+def locked(*names: str) -> dict[str, Any]:
+    """A bill as uv writes it of a lock file: every file of each package, whichever would be installed."""
+    files = [f"https://example.com/{{}}-1.0-{tags}" for tags in ("py3-none-any.whl", "cp313-cp313-linux_a.linux_b.whl")]
+    components = [
+        {"name": name, "version": "1.0", "bom-ref": name, "externalReferences": [{"url": url.format(name)} for url in files]}
+        for name in names
+    ]
+    graph = [{"ref": name, "dependsOn": [other for other in names if other != name]} for name in names]
+    return {
+        "metadata": {"component": {"bom-ref": "us"}},
+        "components": components,
+        "dependencies": [*graph, {"ref": "us", "dependsOn": names}],
+    }
+
+
+def put(folder: Path, name: str, *tags: str) -> None:
+    (folder / f"{name}-1.0.dist-info").mkdir(parents=True)
+    (folder / f"{name}-1.0.dist-info" / "WHEEL").write_text("".join(f"Tag: {tag}\n" for tag in tags))
+
+
+def test_what_is_locked_but_was_not_installed_is_in_no_bill(tmp_path: Path) -> None:
+    put(tmp_path, "thing", "cp313-cp313-linux_a", "cp313-cp313-linux_b")
+    bill = package.installed(locked("thing", "only-on-windows"), tmp_path)
+    (listed,) = bill["components"]
+    assert [each["url"] for each in listed["externalReferences"]] == ["https://example.com/thing-1.0-cp313-cp313-linux_a.linux_b.whl"]
+    assert bill["dependencies"] == [{"ref": "thing", "dependsOn": []}, {"ref": "us", "dependsOn": ["thing"]}]
+
+
+@pytest.mark.parametrize(("name", "tag"), [("other", "py3-none-any"), ("thing", "cp312-cp312-linux_a")], ids=["package", "wheel"])
+def test_what_was_installed_but_not_locked_stops_the_build(tmp_path: Path, name: str, tag: str) -> None:
+    put(tmp_path, name, tag)
+    with pytest.raises(SystemExit, match=f"{name} 1.0 was installed from a wheel that is not locked"):
+        package.installed(locked("thing"), tmp_path)
 
 
 def wheel(folder: Path, said: str) -> Path:

@@ -21,6 +21,8 @@ from botocore.session import Session
 
 from infra import trim
 from infra.package import FUNCTIONS, layer
+from infra.package import ROOTS as ROOTS_FILE
+from tests.infra.template import NAMES, function
 
 WHOLE = Path(botocore.__file__).parent.parent  # site-packages, of the same lock file
 each_service = pytest.mark.parametrize("service", sorted(trim.OPERATIONS))
@@ -259,21 +261,45 @@ def endpoints(service: str, region: str, where: Path) -> list[str | None]:
 # --- who vouches for them
 
 
-def authorities(where: Path) -> dict[bytes, str]:
-    """The certificates that are trusted, and the organization of each."""
+def ours() -> Path:
+    return packages().parent / ROOTS_FILE
+
+
+def authorities(bundle: Path) -> dict[bytes, str]:
+    """The certificates of a file, and the organization of each."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(where / "botocore" / "cacert.pem")
+    context.load_verify_locations(bundle)
     subjects = [dict(part[0] for part in known["subject"]) for known in context.get_ca_certs()]
     organizations = [subject.get("organizationName", "") for subject in subjects]
     return dict(zip(context.get_ca_certs(binary_form=True), organizations, strict=True))
 
 
 def test_the_roots_that_amazon_recommends_are_trusted() -> None:
-    assert {hashlib.sha256(root).hexdigest() for root in authorities(packages())} >= ROOTS
+    assert {hashlib.sha256(root).hexdigest() for root in authorities(ours())} >= ROOTS
 
 
 def test_no_root_of_an_authority_that_aws_uses_is_left_out() -> None:
     """Nor will be a new one that comes with an update of botocore."""
-    trimmed, whole = both(authorities)
+    trimmed, whole = authorities(ours()), authorities(WHOLE / "botocore" / "cacert.pem")
     assert trimmed == {root: name for root, name in whole.items() if name.startswith(("Amazon", "DigiCert", "Starfield"))}
     assert len(trimmed) < len(whole) / 5
+
+
+def test_the_certificates_that_come_with_the_sdk_are_left_as_they_are() -> None:
+    theirs, whole = both(lambda where: (where / "botocore" / "cacert.pem").read_bytes())
+    assert theirs == whole
+
+
+@pytest.mark.parametrize("stage", ["dev", "prod"])
+def test_every_function_on_aws_is_told_where_the_layer_has_its_roots(stage: str) -> None:
+    told = {function(stage, name)["Environment"]["Variables"].get("AWS_CA_BUNDLE") for name in NAMES}
+    assert told == {f"/opt/{ROOTS_FILE}"}
+    assert not [name for name in NAMES if "AWS_CA_BUNDLE" in function("local", name)["Environment"]["Variables"]]
+
+
+@pytest.mark.parametrize("named", ["ours", "another"])
+def test_the_sdk_trusts_the_file_that_aws_ca_bundle_names(named: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bundle = str(ours() if named == "ours" else tmp_path / "of-a-proxy.pem")
+    monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
+    client = Session().create_client("sqs", "eu-central-1", aws_access_key_id="a", aws_secret_access_key="b")
+    assert client._endpoint.http_session._verify == bundle

@@ -5,8 +5,11 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import NoCredentialsError
 from botocore.stub import Stubber
 
+from ops import check, deploy
 from ops.concurrency import Capacity, Demand, judged
 from ops.deploy import free_failed_creation, require_concurrency
 
@@ -100,3 +103,17 @@ def test_in_a_new_account_both_bounds_have_to_be_lowered() -> None:
     state, told = judged(Demand(fanout=50, lanes=2), Capacity(10, 10))
     assert state == "red"
     assert "lower fanout_max_concurrency and deliver_lanes" in told
+
+
+def test_who_is_not_known_to_aws_is_told_before_the_checks_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise NoCredentialsError
+
+    def checks(*_: Any) -> None:
+        raise AssertionError("the checks ran")
+
+    monkeypatch.setattr(check, "run_steps", checks)
+    monkeypatch.setattr(BaseClient, "_make_api_call", unknown)
+    with pytest.raises(SystemExit):
+        deploy.main("dev")
+    assert "AWS does not know who you are" in capsys.readouterr().err
