@@ -93,14 +93,14 @@ MUTANTS = (
         "messaging/conversations/posting",
         "written_by = transaction or uuid.uuid4().hex",
         'written_by = transaction or ""',
-        "histories/test_appending.py::test_every_interleaving_stores_the_message_once",
+        f"{INTERLEAVE}[| a>b; a>b-undisturbed]",
     ),
     mutant(
         "a reservation is moved without its condition",
         "messaging/conversations/dedup",
         'ConditionExpression="digest = :digest AND slots.#target = :old"',
         'ConditionExpression="digest = :digest AND (slots.#target = :old OR attribute_exists(dedup_key))"',
-        "histories/test_appending.py::test_every_interleaving_stores_the_message_once",
+        "histories/test_interleavings.py::test_every_interleaving_stores_a_message_once",
     ),
     mutant(
         "a lost race takes the next slot without moving the reservation",
@@ -257,7 +257,7 @@ MUTANTS = (
         "messaging/conversations/dedup",
         'ConditionExpression="digest = :digest AND slots.#target = :taken"',
         'ConditionExpression="digest = :digest AND (slots.#target = :taken OR attribute_exists(dedup_key))"',
-        "histories/test_appending.py::test_no_interleaving_with_reservations_that_are_removed_stores_it_twice",
+        "histories/test_interleavings.py::test_every_interleaving_stores_a_message_once",
     ),
     mutant(
         "a reservation is removed while its slot is free",
@@ -265,7 +265,7 @@ MUTANTS = (
         "        if attempt == APPEND_ATTEMPTS:\n            break\n",
         "        if attempt == APPEND_ATTEMPTS:\n            newest = tip(conversation, message.sent_at)\n"
         "            slot = relocate(slot, newest.msg_id + 1) if relocate else slot\n            break\n",
-        "histories/test_appending.py::test_no_interleaving_with_reservations_that_are_removed_stores_it_twice",
+        "histories/test_interleavings.py::test_every_interleaving_stores_a_message_once",
     ),
     mutant(
         "a refusal keeps its reservation",
@@ -492,14 +492,14 @@ MUTANTS = (
         "messaging/conversations/membership",
         "(attribute_exists(left_at) AND last_seq <= :last_seq)",
         "(attribute_exists(left_at) AND join_seq <= :last_seq)",
-        f"{INTERLEAVE}[joins and a leave and send-undisturbed]",
+        f"{INTERLEAVE}[group abc; leave c | join c; join c; leave c; a>g-undisturbed]",
     ),
     mutant(
         "a read receipt of somebody who has just left is answered as done",
         "messaging/conversations/lookup",
         " and caller.group_id != found.number:\n        raise",
         " and caller.group_id == 0:\n        raise",
-        f"{INTERLEAVE}[leave and ack-undisturbed]",
+        f"{INTERLEAVE}[group ab; a>g | leave b; ack b g-undisturbed]",
     ),
     mutant(
         "a fan-out brings back who has left",
