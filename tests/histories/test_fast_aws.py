@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -63,24 +64,23 @@ def live(world: World, rng: random.Random) -> None:
     groups = [world.group(*users[:size]) for size in (2, PUSH_LIMIT)]
     for step in range(STEPS):
         user, other, group = rng.choice(users), rng.choice(users), rng.choice(groups)
-        how = {
+        how: dict[str, Any] = {
             "content": f"message {step}",
             "content_type": rng.choice((0, COMMAND)),
             "transaction_id": rng.choice((None, step, 1 + step // 3)),
         }
-        rng.choice(
-            (
-                lambda: world.post(user, rng.sample(users, 2), **how),
-                lambda: world.post(user, [group], type=2, **how),
-                lambda: world.ack(user, rng.choice((other, group)), msg_id=rng.randint(0, 3)),
-                lambda: world.forget(user, rng.choice((other, group))),
-                lambda: world.history(user, other, limit=rng.randint(1, 3)),
-                lambda: world.unread(user),
-                lambda: world.join(group, user),
-                lambda: world.leave(group, user) if user in directory.members("demo", group) else None,
-                world.drain,
-            )
-        )()
+        acts: list[Callable[[], Any]] = [
+            partial(world.post, user, rng.sample(users, 2), **how),
+            partial(world.post, user, [group], type=2, **how),
+            partial(world.ack, user, rng.choice((other, group)), msg_id=rng.randint(0, 3)),
+            partial(world.forget, user, rng.choice((other, group))),
+            partial(world.history, user, other, limit=rng.randint(1, 3)),
+            partial(world.unread, user),
+            partial(world.join, group, user),
+            *([partial(world.leave, group, user)] if user in directory.members("demo", group) else []),
+            world.drain,
+        ]
+        rng.choice(acts)()
     world.drain()
 
 
