@@ -31,7 +31,7 @@ def main(
     if chosen.target != "aws":
         fail(f"stage {chosen.stage} is built for the local AWS: `make up` deploys it")
     session = _session()
-    check.run_steps(check.FAST, dict(os.environ))
+    check.run_steps(check.FAST, dict(os.environ), [check.TYPES])
     # Bytecode for the upload: with Lambda's Python on this machine, or fetched, a cold start does not compile.
     subprocess.run([package.UV, "python", "install", "--quiet", package.LAMBDA_PYTHON], check=False)
     if free_failed_creation(session.client("cloudformation", config=QUICK), chosen.stack_name):

@@ -25,7 +25,7 @@ from ops.console import err, fail, out
 
 HOME = ROOT / ".local" / "mutants"
 PROCESSES = 2
-TIMEOUT_S = 300
+TIMEOUT_S = 1800
 FAILED = 1  # pytest's exit code where tests ran and some failed; any other means that the mutant could not even run
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".local", "cdk.out", "__pycache__", ".*_cache", ".hypothesis")
 
