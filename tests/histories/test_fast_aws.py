@@ -62,6 +62,9 @@ def live(world: World, rng: random.Random) -> None:
     """Makes every kind of call, in any order; whether what is answered is right is for the histories to say."""
     users = [world.user(f"user {number}") for number in range(4)]
     groups = [world.group(*users[:size]) for size in (2, PUSH_LIMIT)]
+    for group in groups:
+        world.say(users[0], group)
+    world.drain()
     for step in range(STEPS):
         user, other, group = rng.choice(users), rng.choice(users), rng.choice(groups)
         how: dict[str, Any] = {
