@@ -4,7 +4,10 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -29,9 +32,9 @@ def tests(report: str, *arguments: str) -> Command:
 FAST: list[Step] = [
     ("formatting", [BIN / "ruff", "format", "--check", "--quiet", "."]),
     ("lint", [BIN / "ruff", "check", "--quiet", "."]),
-    ("types", [BIN / "mypy", "--no-error-summary"]),
     ("unit, function, fault, history and template tests", tests("in-process", "-n", WORKERS, "-m", "not e2e", "--dist", "worksteal")),
 ]
+TYPES: Step = ("types", [BIN / "mypy", "--no-error-summary"])  # one process, beside tests that often wait
 SOME_MUTANTS: Step = ("five wrong versions of the code", [sys.executable, "-m", "tests.mutants", "--some", "5"])
 RESET: Step = ("the local AWS, emptied", [sys.executable, "-m", "ops.local", "reset"])
 PREVIOUS: Step = ("the previous release, in use", [sys.executable, "-m", "tests.upgrade"])
@@ -55,13 +58,13 @@ app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
 @app.command()
 def fast() -> None:
     """Style, types, unit, function and template tests."""
-    run_steps(FAST, dict(os.environ))
+    run_steps(FAST, dict(os.environ), [TYPES])
 
 
 @app.command("all")
 def everything() -> None:
     """The same, and an end-to-end run over HTTP on a local AWS of its own (port and folder), deployed as `make up` does."""
-    on_own_aws([*FAST, SOME_MUTANTS, *E2E], {})
+    on_own_aws([*FAST, SOME_MUTANTS, *E2E], {}, [TYPES])
 
 
 @app.command()
@@ -73,10 +76,10 @@ def soak(minutes: Annotated[int, typer.Option(min=2, help="How long, half of it 
     on_own_aws([histories, RESET, DEPLOY, clients], {"PARLEY_SOAK_SECONDS": str(round(half * 60))})
 
 
-def on_own_aws(steps: list[Step], settings: dict[str, str]) -> None:
+def on_own_aws(steps: list[Step], settings: dict[str, str], beside: Sequence[Step] = ()) -> None:
     env = {**os.environ, **settings, "PARLEY_HOME": str(E2E_HOME), "PARLEY_PORT": str(_free_port())}
     try:
-        run_steps(steps, env)
+        run_steps(steps, env, beside)
     finally:
         subprocess.run([sys.executable, "-m", "ops.local", "down"], cwd=ROOT, env=env, capture_output=True, check=False)
 
@@ -87,19 +90,60 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run_steps(steps: list[Step], env: dict[str, str]) -> None:
-    """Runs each step in turn, its output as it comes; ends the program at the first that fails."""
+def run_steps(steps: list[Step], env: dict[str, str], beside: Sequence[Step] = ()) -> None:
+    """Runs each step in turn, its output as it comes; ends the program at the first that fails.
+
+    What is `beside` them takes what they leave of the machine; what it says is shown if it fails.
+    """
     done: list[str] = []
-    for number, (what, command) in enumerate(steps, 1):
-        err.print(f"\n[bold]{number}/{len(steps)} {what}[/bold]", markup=True)
-        started = time.monotonic()
-        failed = subprocess.run([str(part) for part in command], cwd=ROOT, env=env, check=False).returncode
-        done.append(f"{'[red]✗[/red]' if failed else '[green]✓[/green]'} {what} [dim]{time.monotonic() - started:.0f} s[/dim]")
-        if failed:
-            break
+    with ExitStack() as lanes:
+        running = [(what, lanes.enter_context(_Lane(command, env))) for what, command in beside]
+        for number, (what, command) in enumerate(steps, 1):
+            err.print(f"\n[bold]{number}/{len(steps)} {what}[/bold]", markup=True)
+            started = time.monotonic()
+            failed = subprocess.run([str(part) for part in command], cwd=ROOT, env=env, check=False).returncode
+            done.append(_verdict(what, failed, time.monotonic() - started))
+            if failed:
+                break
+        else:
+            for what, lane in running:
+                failed = lane.wait()
+                done.append(_verdict(f"{what}, beside them", failed))
+                if failed:
+                    break
     err.print("\n" + "\n".join(done), markup=True)
     if failed:
         fail(f"{what} failed, see above")
+
+
+def _verdict(what: str, failed: int, seconds: float | None = None) -> str:
+    took = "" if seconds is None else f" [dim]{seconds:.0f} s[/dim]"
+    return f"{'[red]✗[/red]' if failed else '[green]✓[/green]'} {what}{took}"
+
+
+class _Lane:
+    """A command that makes way for others, and is ended with them."""
+
+    def __init__(self, command: Command, env: dict[str, str]) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 – closed with the lane
+        self._process = subprocess.Popen(["nice", *map(str, command)], cwd=ROOT, env=env, stdout=self._said, stderr=subprocess.STDOUT)
+
+    def __enter__(self) -> "_Lane":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._said.close()
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended; shows what it said where that is not 0."""
+        failed = self._process.wait()
+        self._said.seek(0)
+        if failed:
+            err.print(self._said.read().decode(), markup=False)
+        return failed
 
 
 if __name__ == "__main__":

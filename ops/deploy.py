@@ -34,7 +34,7 @@ def main(
         fail(f"stage {chosen.stage} is built for the local AWS: `make up` deploys it")
     session = _session()
     require_concurrency(session.client("lambda", config=QUICK), Demand(chosen.fanout_max_concurrency, chosen.deliver_lanes))
-    check.run_steps(check.FAST, dict(os.environ))
+    check.run_steps(check.FAST, dict(os.environ), [check.TYPES])
     # Bytecode for the upload: with Lambda's Python on this machine, or fetched, a cold start does not compile.
     subprocess.run([package.UV, "python", "install", "--quiet", package.LAMBDA_PYTHON], check=False)
     if free_failed_creation(session.client("cloudformation", config=QUICK), chosen.stack_name):

@@ -33,8 +33,8 @@ from ops import cdk, stack
 from ops.console import err, fail, out, run, step
 
 STAGE = "local"
-START_S = 60  # until the local AWS answers
-STOP_S = 60  # until it has saved its state
+START_S = 300  # until the local AWS answers
+STOP_S = 300  # until it has saved its state
 REDELIVERED_MS = 60_000  # how long before the stop a message may have been sent and not delivered
 STREAM_BATCH = 100  # records per invocation of deliver
 TOKEN_S = 30 * 86400  # how long the demo tokens are valid
@@ -137,7 +137,7 @@ def _running() -> int | None:
 
 def _answers(endpoint: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=2) as reply:  # noqa: S310
+        with urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=10) as reply:  # noqa: S310
             return bool(reply.status == 200)
     except (urllib.error.URLError, OSError):
         return False

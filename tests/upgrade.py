@@ -28,7 +28,7 @@ from ops.console import fail, run, step
 
 RELEASES = ROOT / "tests" / "releases"
 APP = "upgraded"
-LIMIT_S = 60  # until everything is delivered
+LIMIT_S = 600  # until everything is delivered
 MESSAGES = 5
 STATEFUL = ("MessagesTable", "InboxTable", "DedupTable", "DirectoryTable", "TokenSecret", "FanoutQueueUrl", "ApiId")
 

@@ -16,7 +16,7 @@ from ops.console import run
 from tests.e2e.conftest import Api, Person, eventually
 
 Make = Callable[[int], list[Person]]
-ARRIVED_S = 30.0
+ARRIVED_S = 300.0
 
 
 @pytest.fixture(scope="module")

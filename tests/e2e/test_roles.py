@@ -25,7 +25,7 @@ from tests.e2e.conftest import DELIVERED_S, FANNED_OUT_S, Api, Person, eventuall
 Make = Callable[[int], list[Person]]
 Grant = tuple[str, str]  # an action and a resource
 TEXT, COMMAND = 0, 6
-GONE_S = 5.0  # until a killed process is gone
+GONE_S = 120.0  # until a killed process is gone
 
 # What Lambda does in the function's name, which the local AWS does without asking IAM, so that here nothing fails without it. That
 # these grants are there, and no others, is in tests/infra/test_roles.py.

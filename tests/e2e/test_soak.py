@@ -42,7 +42,7 @@ STARTED_S = 10.0  # after which a container has surely started: one that dies be
 LOOKS = 20  # for a container that is at work, before an idle one is killed
 WATCH_S = 0.5  # between two looks at the stored marks
 VISIBILITY_S = 5  # of a job whose container was killed, instead of minutes
-DELIVERED_S = 60.0  # until everything is delivered, after the last client has ended
+DELIVERED_S = 600.0  # until everything is delivered, after the last client has ended
 SHOWN = 30  # violations
 READS = 5  # attempts to read everything while nothing moves: what a client no longer waits for may still be done
 

@@ -35,7 +35,7 @@ def test_an_upgrade_keeps_every_token_and_every_revocation() -> None:
     def code(token: str) -> int:
         headers = {"app_id": upgrade.APP, "access-token": token}
         request = urllib.request.Request(stack.local()["api_url"] + "/message/unread", headers=headers)  # noqa: S310 - the local AWS
-        with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=120) as reply:  # noqa: S310
             return int(json.load(reply)["code"])
 
     assert [code(upgrade.token(people[name])) for name in ("alice", "carol")] == [200, 402]

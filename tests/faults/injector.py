@@ -5,17 +5,15 @@ have struck each, so that a test enumerates faults, and pairs of faults, without
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import product
 from typing import Any, NamedTuple
 
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ReadTimeoutError
 
 from tests.faults.sdk import Crash, error, with_ignored_refusal
 
 Perform = Callable[..., Any]  # performs the call; with keywords instead of its own, or as a `stale` read
 WRITES = ("PutItem", "UpdateItem", "DeleteItem")
 READS = ("GetItem", "BatchGetItem", "Query")
-REASONS = ("None", "ConditionalCheckFailed", "TransactionConflict", "ThrottlingError")  # why one item of a transaction stands in the way
 
 
 class Fault(NamedTuple):
@@ -91,18 +89,6 @@ def all_entries_failed(request: dict[str, Any], perform: Perform) -> Any:
     return {"Successful": [], "Failed": [{"Id": entry["Id"], "SenderFault": False} for entry in request["Entries"]]}
 
 
-def _cancelled(reasons: tuple[str, ...]) -> Fault:
-    def strike(request: dict[str, Any], perform: Perform) -> Any:
-        answer: Any = {
-            "Error": {"Code": "TransactionCanceledException", "Message": "cancelled"},
-            "ResponseMetadata": {"HTTPStatusCode": 400},
-            "CancellationReasons": [{"Code": reason} for reason in reasons],
-        }
-        raise ClientError(answer, "TransactWriteItems")
-
-    return Fault(f"cancelled: {', '.join(reasons)}", strike)
-
-
 CRASHES = (Fault("crash before", crash_before, kills=True), Fault("crash after", crash_after, kills=True))
 ANY = (CRASHES[0], Fault("throttled", throttled), Fault("unavailable", unavailable), Fault("timed out", timed_out))
 OF_WRITES = (CRASHES[1], Fault("conflict", conflict), Fault("lost reply", lost_reply))
@@ -126,8 +112,6 @@ def faults_of(operation: str, request: dict[str, Any]) -> Iterator[Fault]:
         yield from OF_WRITES
     elif operation in READS:
         yield from OF_READS
-    elif operation == "TransactWriteItems":
-        yield from (_cancelled(mix) for mix in product(REASONS, repeat=len(request["TransactItems"])) if set(mix) != {"None"})
 
 
 class Injector:

@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from infra.catalog import FUNCTIONS
-from tests.faults.injector import REASONS, Injector, faults_of
+from tests.faults.injector import Injector, faults_of
 from tests.faults.sdk import Crash, error
 
 KEYS = {"RequestItems": {"One": {"Keys": [1, 2, 3], "ConsistentRead": True}, "Two": {"Keys": [4], "ConsistentRead": True}}}
@@ -87,15 +87,6 @@ def test_only_reads_are_stale_and_only_writes_conflict() -> None:
     reads, writes = ({fault.name for fault in faults_of(operation, {})} for operation in ("GetItem", "UpdateItem"))
     assert reads - writes == {"stale"}
     assert writes - reads == {"crash after", "conflict", "lost reply"}
-
-
-def test_a_transaction_is_cancelled_with_every_mix_of_reasons() -> None:
-    request = {"TransactItems": [{}, {}]}
-    mixes = [fault.name for fault in faults_of("TransactWriteItems", request) if fault.name.startswith("cancelled")]
-    assert len(set(mixes)) == len(REASONS) ** 2 - 1
-    told, aws = struck("TransactWriteItems", request, "cancelled: ConditionalCheckFailed, TransactionConflict")
-    assert [reason["Code"] for reason in told.response["CancellationReasons"]] == ["ConditionalCheckFailed", "TransactionConflict"]
-    assert aws.got == []
 
 
 def test_no_function_makes_a_transaction() -> None:

@@ -1,7 +1,6 @@
 """Several write into one conversation at the same moment: nobody overwrites anybody, and a storm is refused rather than fed."""
 
 import json
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -34,16 +33,6 @@ class Overtaking:
 @pytest.fixture(autouse=True)
 def _few_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "APPEND_ATTEMPTS", ATTEMPTS)
-
-
-@pytest.mark.parametrize("transaction_id", [None, 5], ids=["without a transaction_id", "with one"])
-@pytest.mark.parametrize("lost", range(1, ATTEMPTS))
-def test_a_send_that_lost_races_takes_the_next_number(
-    world: World, client: Client, rival: Client, lost: int, transaction_id: int | None
-) -> None:
-    with tampered(Overtaking(rival, client.user, lost)):
-        assert client.send([rival.user], content="mine", transaction_id=transaction_id) == [lost + 1]
-    assert world.contents(client.user, rival.user) == ["rival"] * lost + ["mine"]
 
 
 @pytest.mark.parametrize("transaction_id", [None, 5], ids=["without a transaction_id", "with one"])
@@ -84,59 +73,6 @@ def test_a_duplicate_at_any_moment_of_a_request_is_the_same_message(world: World
         outer = client.send([bob], content="once", transaction_id=5)
     assert inner == [outer]
     assert world.contents(bob, client.user) == ["once"]
-
-
-def test_another_request_under_the_same_transaction_id_is_refused_even_in_the_middle(world: World, client: Client, bob: int) -> None:
-    codes: list[int] = []
-
-    def answer(operation: str, request: dict[str, Any], perform: Callable[[], Any]) -> Any:
-        if operation == "PutItem" and request["TableName"] == "Dedup" and not codes:
-            codes.append(0)
-            client.send([bob], content="first", transaction_id=5)
-        return perform()
-
-    with tampered(answer):
-        envelope = json.loads(client.post([bob], content="second", transaction_id=5)["body"])
-    assert envelope["code"] == 50002
-    assert world.contents(bob, client.user) == ["first"]
-
-
-@pytest.mark.parametrize(("later_s", "contents"), [(86_390, ["hello"]), (86_410, ["hello", "hello"])], ids=["within", "after"])
-def test_a_transaction_id_is_free_again_after_a_day(
-    world: World, alice: int, bob: int, monkeypatch: pytest.MonkeyPatch, later_s: int, contents: list[str]
-) -> None:
-    client = Client(world, alice, world.token(alice, lives_s=10**6))
-    client.send([bob], transaction_id=5)
-    later_ns = time.time_ns() + later_s * 10**9
-    with monkeypatch.context() as patch:
-        patch.setattr(time, "time_ns", lambda: later_ns)
-        assert client.send([bob], transaction_id=5) == client.send([bob], transaction_id=5) == [len(contents)]
-    assert world.contents(bob, alice) == contents
-
-
-def test_many_at_once_are_all_stored_in_one_dense_order(
-    world: World, client: Client, rival: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Real threads; one call at a time, because the AWS in this process has no lock of its own."""
-    monkeypatch.setattr(log, "APPEND_ATTEMPTS", 100)
-    lock, each = threading.RLock(), 10
-
-    def answer(operation: str, request: dict[str, Any], perform: Callable[[], Any]) -> Any:
-        with lock:
-            return perform()
-
-    def chatter(who: Client, other: Client) -> None:
-        numbers.extend(number for _ in range(each) for number in who.send([other.user]))
-
-    numbers: list[int] = []
-    with tampered(answer):
-        threads = [threading.Thread(target=chatter, args=pair) for pair in [(client, rival), (rival, client)] * 2]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert sorted(numbers) == list(range(1, 4 * each + 1))
-    assert len(world.contents(client.user, rival.user)) == 4 * each
 
 
 def test_later_in_the_log_is_never_earlier_on_the_clock(

@@ -21,6 +21,7 @@ from functools import partial, wraps
 from typing import Any, ClassVar, NamedTuple, cast
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from hypothesis import HealthCheck, Phase, currently_in_test_context, note, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -33,9 +34,9 @@ from messaging.people import directory, tokens
 from messaging.people.models import USER
 from tests import world as worlds
 from tests.fast_world import FastWorld, Moment, fast_world
-from tests.faults.injector import faults_of
-from tests.faults.sdk import Crash
-from tests.histories.model import COMMAND, IMAGE, TEXT, Chat, Model, Request, Seen
+from tests.faults.injector import WRITES, Fault, faults_of
+from tests.faults.sdk import Crash, with_ignored_refusal
+from tests.histories.model import COMMAND, IMAGE, TEXT, Chat, Model, Request, Seen, Transaction
 from tests.world import APP, Context
 from workers import deliver, fanout
 
@@ -43,9 +44,12 @@ STEPS = 40  # of a history, after `begin`
 BATCH = 10  # histories from one seed: of more, hypothesis makes most by copying steps within those that it had before
 OTHER = "other"
 DAY_MS = 86_400_000
+PAUSE_MS = 5_000  # of a function that is under way
+LOCKED_OUT_MS = 60_001  # after a revocation
 RETENTION_S = 2 * 86_400
 RETENTION, RATE, BURST = "RETENTION_SECONDS", "CONVERSATION_RATE_PER_SECOND", "CONVERSATION_BURST_MESSAGES"
 TRIES = 3  # deliveries that fail before a record or a job is set aside
+LIVES_S = 3 * 10**7  # a token: longer than any history
 ARRIVALS = 3  # deliveries of one record or job at most
 PAGES = (1, 2, 3, 4, 5, 6, 7, 100)  # limits
 
@@ -61,7 +65,8 @@ FAVOURED = 4  # times as often, each of the two users and the group that a histo
 # --- what may happen at an AWS call
 
 KILLED = ("crash before", "crash after")
-FAILING = ("throttled", "unavailable", "conflict", "timed out")  # the caller is told to ask again
+LATE = "late"  # a write that nobody waits for any more takes effect when others have gone on
+FAILING = ("throttled", "unavailable", "conflict", "timed out", LATE)  # the caller is told to ask again
 HARMLESS = (
     "lost reply",
     "stale",
@@ -78,6 +83,9 @@ MEANWHILE = {
     "out": "the same user leaves the group, or deletes the conversation",
     "in": "the same user joins the group, or has read everything",
     "visit": "in, news, out",
+    "pause": "seconds pass",
+    "land": "what was given up takes effect",
+    "lost twin": "the same request is made; seconds later it loses its place to somebody, and dies at the next call",
 }
 Plan = Mapping[int, str]
 CALM: Plan = {}
@@ -86,8 +94,10 @@ RACES: list[Plan] = [{at: what} for at in range(7) for what in MEANWHILE]
 PAIRS: list[Plan] = [
     {at: one, then: other} for at, then in itertools.combinations(range(7), 2) for one, other in (("say", "twin"), ("out", "in"))
 ]
-LONG_STRIKES: list[Plan] = [{at: fault} for at in range(12) for fault in KILLED + FAILING + HARMLESS[:1]]  # of what takes many calls
+# Of what takes many calls. No write of a join or a leave comes late: it could undo a later command half.
+LONG_STRIKES: list[Plan] = [{at: fault} for at in range(12) for fault in KILLED + FAILING[:-1] + HARMLESS[:1]]
 LONG_RACES: list[Plan] = [{at: what} for at in range(2, 12) for what in MEANWHILE]
+DYING: Plan = {3: "pause", 4: "say", 5: "crash before"}
 plans = st.sampled_from([CALM] * 150 + STRIKES * 6 + RACES * 2 + PAIRS * 2)
 long_plans = st.sampled_from([CALM] * 100 + LONG_STRIKES * 3 + LONG_RACES * 6 + PAIRS)
 calm_or_struck = st.sampled_from([CALM] * 100 + STRIKES * 3)
@@ -114,19 +124,26 @@ class Tally:
 class Struck:
     """Carries out a plan: at each of its calls, or at the first one after it that the fault can strike."""
 
-    def __init__(self, plan: Plan, meanwhile: Callable[[str], None], tally: Tally) -> None:
-        self._waiting, self._meanwhile, self._tally = dict(plan), meanwhile, tally
-        self._made, self._dead = 0, False
+    def __init__(
+        self, plan: Plan, meanwhile: Callable[[str], None], tally: Tally, late: Callable[[Callable[[], Any]], None] = lambda write: None
+    ) -> None:
+        self.plan, self._waiting, self._meanwhile, self._tally = plan, dict(plan), meanwhile, tally
+        self.made: list[tuple[str, dict[str, Any]]] = []
+        self._late = late
+        self._dead = False
         self.harmed = self.raced = False
 
     def __call__(self, operation: str, request: dict[str, Any], perform: Callable[..., Any]) -> Any:
         if self._dead:
             raise Crash
-        number, self._made = self._made, self._made + 1
+        number = len(self.made)
+        self.made.append((operation, request))
         self._tally.calls += 1
         if not self._waiting:
             return perform()
         faults = {fault.name: fault for fault in faults_of(operation, request)}
+        if operation in WRITES:
+            faults[LATE] = Fault(LATE, self._give_up)
         due = next((at for at, what in self._waiting.items() if at <= number and (what in MEANWHILE or what in faults)), None)
         if due is None:
             return perform()
@@ -140,6 +157,10 @@ class Struck:
         self.harmed = self.harmed or what not in HARMLESS
         self._dead = faults[what].kills
         return faults[what].strike(request, perform)
+
+    def _give_up(self, request: dict[str, Any], perform: Callable[[], Any]) -> Any:
+        self._late(perform)
+        raise ReadTimeoutError(endpoint_url="https://aws")
 
 
 class Broken(BaseException):
@@ -162,7 +183,7 @@ class Scene(NamedTuple):
     app: str
     user: int
     chat: Chat | None
-    again: Callable[[], object] = lambda: None
+    again: Callable[[Plan], object] = lambda plan: None
     verdicts: Callable[[], set[Code]] = set
 
 
@@ -183,8 +204,8 @@ def step(**arguments: Any) -> Callable[[Callable[..., None]], Callable[..., None
 
     def decorate(act: Callable[..., None]) -> Callable[..., None]:
         @wraps(act)
-        def acted(machine: "Machine", **drawn: Any) -> None:
-            act(machine, **drawn)
+        def acted(machine: "Machine", *given: Any, **drawn: Any) -> None:
+            act(machine, *given, **drawn)
             machine.require_sound()
             machine.tally.steps += 1
 
@@ -216,7 +237,8 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         if currently_in_test_context():  # what is printed of a failing history is a script
             note(f"# PYTHONPATH=functions:. python <this>\nfrom tests.histories.machine import {type(self).__name__}\n")
-        self.world, moment, self.tokens = stages.of(type(self))
+        self.world, moment, made = stages.of(type(self))
+        self.tokens = dict(made)
         self.world.restore(moment)
         worlds.cold()
         self.world.nonces = itertools.count()
@@ -234,9 +256,13 @@ class Machine(RuleBasedStateMachine):
         self.jobs: list[Parcel] = []
         self.dead: list[Parcel] = []  # records set aside
         self.dead_jobs: list[Parcel] = []
+        self.late: list[tuple[Callable[[], Any], Request | None]] = []  # writes that may still take effect, and of which request
+        self.asking: Request | None = None
         self.disordered: set[str] = set()  # conversations of which something arrived before what was sent earlier
         self.half: dict[tuple[int, Chat], Callable[..., None]] = {}  # joins and leaves that were cut short
         self.before: dict[Chat, int] = {}  # how long the logs were when the step began
+        self.performed: list[Struck] = []  # each step's calls
+        self.repeats = True  # at the end, whatever has a transaction_id
         self.took = 0
         self.tally = Tally()
 
@@ -354,13 +380,45 @@ class Machine(RuleBasedStateMachine):
                 for parcel in lot:
                     parcel.failed = 0
 
+    @step()
+    def land(self) -> None:
+        """What was given up takes effect, whatever has happened since; it is no more than a request that got no answer."""
+        late, self.late = self.late, []
+        for write, request in late:
+            with_ignored_refusal(write)
+            row = request and self.reservation(request)
+            if request and row and request.key not in self.model.transactions:
+                self.model.transactions[request.key] = Transaction(request, int(row["expires_at"]["N"]) * 1000 - DAY_MS, sure=True)
+            self.note_stored()
+            if request and request.key and not row:
+                self.model.transactions.pop(request.key, None)
+        for user, chat in list(self.model.seen) if late else ():
+            at, row = self.model.of(user, chat), self.row(user, chat)
+            if chat.kind == "group":
+                self.resolve_membership(user, chat)
+            at.fetched, at.cut = max(at.fetched, row.get("fetched_seq", 0)), max(at.cut, row.get("cut_seq", 0))
+            at.read = max(at.read, row.get("read_seq", 0))
+
+    @step(who=people, frozen=st.booleans())
+    def lock_out(self, who: int, frozen: bool) -> None:
+        """Within a minute of a revocation nobody gets in by what was revoked, though the container was `frozen`; by a new token at once."""
+        (app, user), query = self.people[who], {"query": {"limit": 1}}
+        old = self.tokens[app, user]
+        assert self.knock(unread, app, old, query)["code"] == Code.OK
+        rev = directory.revoke(app, user, self.world.now_ms)
+        self.tokens[app, user] = self.world.token(user, USER, app, lives_s=LIVES_S, rev=rev)
+        assert self.knock(unread, app, self.tokens[app, user], query)["code"] == Code.OK
+        self.pass_time(LOCKED_OUT_MS, frozen)
+        before = self.state()
+        assert self.knock(unread, app, old, query)["code"] == Code.TOKEN_EXPIRED, f"{user} gets in with a revoked token"
+        assert self.state() == before, "a refusal has changed something"
+
     @step(ms=st.sampled_from((1, 1_000, DAY_MS // 2, DAY_MS, RETENTION_S * 1000 + 61_000)), swept=st.sampled_from(range(6)))
     def wait(self, ms: int, swept: int) -> None:
         """Time passes; then TTL deletes what has expired: nothing (0), all (1), or some of it."""
         if self.model.retention_s and ms > 1_000:  # nothing is on its way for as long as messages are kept
             self.arrive(all_of_it=True)
-        self.world.now_ms += ms
-        self.model.now = self.world.now_ms
+        self.pass_time(ms)
         rng = random.Random(swept)
         for table in ("Messages", "Dedup"):
             for place, item in list(self.world.aws.tables[table].items()):
@@ -370,6 +428,12 @@ class Machine(RuleBasedStateMachine):
                     if table == "Messages":
                         change = {"Keys": {name: item[name] for name in ("conversation", "msg_id")}, "SequenceNumber": f"ttl {place}"}
                         self.world.aws.records.append({"eventName": "REMOVE", "eventSource": "aws:dynamodb", "dynamodb": change})
+
+    def pass_time(self, ms: int, frozen: bool = False) -> None:
+        self.land()
+        self.world.now_ms += ms
+        self.world.frozen_ms += ms if frozen else 0
+        self.model.now = self.world.now_ms
 
     # --- how it is done, and what has to be answered
 
@@ -396,19 +460,22 @@ class Machine(RuleBasedStateMachine):
         else:
             call = partial(self.call, send, request.app, request.sender, body=body)
         allowed, unchanged = self.model.verdicts(request), self.state()
-        begun = self.model.begin(request)
+        begun, before, self.asking = self.model.begin(request), self.asking, request
         told = self.perform(
             call, plan, Scene(request.app, user, request.chat(to[0]), partial(self.post, request), lambda: {self.model.refusal(request)})
         )
+        self.asking = before
         self.require_told(told, allowed, unchanged)
-        key = "#".join(map(str, request.key)) if request.key else ""
-        row = self.world.aws.tables["Dedup"].get((key, None))
+        row = self.reservation(request)
         reserved = row is not None and int(row["expires_at"]["N"]) == (self.world.now_ms + DAY_MS) // 1000
         numbers = dict(zip(to, told.reply.get("msg_ids", ()), strict=False))
         assert told.code != Code.OK or [numbers[target] for target in to] == told.reply["msg_ids"]
         self.model.answered(request, begun, told.code, numbers, reserved)
         if told.code == Code.TOO_MANY_REQUESTS and row is None and request.key:
             self.model.transactions.pop(request.key, None)  # what a storm refuses leaves no reservation behind
+
+    def reservation(self, request: Request) -> dict[str, Any] | None:
+        return self.world.aws.tables["Dedup"].get(("#".join(map(str, request.key or ())), None))
 
     def read(self, app: str, user: int, number: int, start: int, limit: int, rights: bool = False, plan: Plan = CALM) -> None:
         """Fetches page after page to the end; only the first is struck."""
@@ -564,7 +631,11 @@ class Machine(RuleBasedStateMachine):
         if user is None or group is not None or user % 2 == 0:
             event: dict[str, Any] = {"app_id": app, "user_id": user, "group_id": group, **part}
             return dict(endpoint.handler(event, Context()))
-        headers = {"app_id": app, "access-token": self.tokens[app, user]}
+        return self.knock(endpoint, app, self.tokens[app, user], part)
+
+    def knock(self, endpoint: Any, app: str, token: str, part: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        """The envelope of an HTTP request."""
+        headers = {"app_id": app, "access-token": token}
         http = {"routeKey": "any", "headers": headers, "isBase64Encoded": False}
         if "body" in part:
             http["body"] = json.dumps(part["body"])
@@ -597,8 +668,9 @@ class Machine(RuleBasedStateMachine):
                 raise Broken from found
             also.update(scene.verdicts())
 
-        outer, struck = self.world.injector, Struck(plan, meanwhile, self.tally)
+        outer, struck = self.world.injector, Struck(plan, meanwhile, self.tally, self.give_up)
         if outer is None:
+            self.performed.append(struck)
             self.before = {chat: len(log) for chat, log in self.model.logs.items()}
         self.world.injector = struck
         try:
@@ -611,16 +683,23 @@ class Machine(RuleBasedStateMachine):
         finally:
             self.world.injector = outer
             tokens._failed.clear()  # who asks again does so a little later
+        self.note_stored()
+        return Told(reply["code"] and Code(reply["code"]), reply, struck.harmed, struck.raced, also)
+
+    def give_up(self, write: Callable[[], Any]) -> None:
+        self.late.append((write, self.asking))
+
+    def note_stored(self) -> None:
         for record in self.world.aws.records[self.told :]:
             assert record["eventName"] != "MODIFY", record
             if record["eventName"] == "INSERT":
                 image = store.unpack(record["dynamodb"]["NewImage"])
                 self.model.stored(image["conversation"], image["msg_id"], image)
         self.told = len(self.world.aws.records)
-        return Told(reply["code"] and Code(reply["code"]), reply, struck.harmed, struck.raced, also)
 
     def meanwhile(self, scene: Scene, what: str) -> None:
         """Somebody else is faster."""
+        self.note_stored()
         chat = scene.chat
         if what == "visit":
             for each in ("in", "news", "out"):
@@ -632,8 +711,12 @@ class Machine(RuleBasedStateMachine):
             self.post(self.asked(chat.app, "notify", sender, 2 if chat.kind == "group" else 1, [to], ctype, "none"))
         if what in ("news", "arrive"):
             self.arrive()
-        if what == "twin":
-            scene.again()
+        if what in ("twin", "lost twin"):
+            scene.again(CALM if what == "twin" else DYING)
+        if what == "pause":
+            self.world.now_ms = self.model.now = self.world.now_ms + PAUSE_MS
+        if what == "land":
+            self.land()
         if chat and what in ("out", "in") and scene.user in USERS[scene.app]:
             number = chat.ids[0] if chat.kind == "group" else chat.recipient_of(scene.user) if chat.kind == "user" else 0
             out, into = (self.exit, self.enter) if chat.kind == "group" else (self.forget, self.ack)
@@ -756,10 +839,11 @@ class Machine(RuleBasedStateMachine):
         if sys.exc_info()[0]:  # the history has failed already, or is not to be finished
             return
         done = replace(self.tally, histories=1)
+        self.land()
         for again in list(self.half.values()):
             again()
         for known in list(self.model.transactions.values()):
-            if self.model.remembered(known.request) is known:
+            if self.repeats and self.model.remembered(known.request) is known:
                 self.post(known.request, turned=True)
         self.arrive(all_of_it=True)
         self.require_lists()
@@ -893,7 +977,7 @@ def _stage(kind: type[Machine]) -> Iterator[Stage]:
                     world.user(app=app, number=user)
             for group, visible in GROUPS[app].items():
                 world.group(*MEMBERS[app][group], app=app, history_visible=visible, number=group)
-        tokens = {(app, user): world.token(user, USER, app, lives_s=3 * 10**7) for app, user in PEOPLE}
+        tokens = {(app, user): world.token(user, USER, app, lives_s=LIVES_S) for app, user in PEOPLE}
         require_forward = world.aws.wrote
 
         def watched(table: str, old: Any, new: Any) -> None:

@@ -2,13 +2,23 @@
 
 Every interleaving is run, equal states once; where there are too many states, a sample, drawn with the seed that a failure prints
 (PARLEY_SEED sets it). Independent calls of one operation are made forwards, then backwards.
+
+A case is a line: what there was beforehand | what meets. People are a to f, g is the group, 0 the system.
+
+    a>bc         a sends to b and c; `a~b`: b is notified, in a's name; `!`: a COMMAND; `5`: under that transaction_id; `same`: same content
+    2(a>b)       twice, beforehand, where what is sent is delivered, too, but for this:
+    said a>b     sent and not delivered: `deliver 1 2` is of the first and the second that were kept so; `deliver` of what is sent meanwhile
+    queued a>g   delivered, the jobs not carried out: `fan-out 1` is of these, `fan-out` of one job (`fan-out of 2`) queued meanwhile
+    group abc    beforehand; `shown`: with its past
+    ack b a 2, delete b a, fetch b a, join c, leave c
 """
 
 import itertools
+import json
 import os
 import random
+import re
 from collections.abc import Callable, Hashable, Iterator
-from copy import deepcopy
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -17,7 +27,6 @@ import pytest
 from messaging.base import keys, store
 from messaging.base.errors import ApiError, Code
 from messaging.conversations import inbox, rules
-from tests.checker import Ask, Seen, View, violations
 from tests.fast_world import FastWorld, fast_world
 from tests.histories.interleave import Interleavings, Operation, State, TooMany, take
 from tests.world import ENDPOINTS
@@ -26,120 +35,219 @@ from workers import deliver
 SEED = int(os.environ.get("PARLEY_SEED", "1"))
 STATES, CRASHED_STATES = 2000, 400  # beyond, and with a crash beyond, a sample is run
 SAMPLE, CRASHED_SAMPLE = 100, 25  # interleavings
-PUSH_LIMIT = 4  # members
+PUSH_LIMIT = 4  # members; more are not written one by one, they read the head
 MEMBERS_PER_JOB = 2
-ALICE, BOB, CAROL, DAVE, ERIN, FRANK = USERS = range(1001, 1007)
-FEW, MANY = (ALICE, BOB, CAROL, DAVE), (ALICE, BOB, CAROL, DAVE, ERIN)  # members that are written one by one; that read the head
 GROUP = 2001
+WHO = {"0": 0, **{letter: 1001 + at for at, letter in enumerate("abcdef")}, "g": GROUP}
+USERS = [number for number in WHO.values() if number not in (0, GROUP)]
 MARKS = ("cut_seq", "join_seq", "left_at")
 
+CASES = """
+a>b | a>b; b>a
+| a>b; a>b
+| a>b 5; b>a 5
+| a>a; a>a
+a>b | a>b; b>a; deliver; deliver
+said a>b; said a>b | b>a; deliver 1 2
+b>a | a~b 5; a>b 5
+0~a | 0~a; 0~a; ack a 0
+| a>b 5 same; a>b 5 same
+| a>b 5 same; a>b 5 same; b>a
+| a>b 5; a>b 5
+c>a | a>bcd 5 same; a>bcd 5 same
+| a>bc 5 same; a>bc 5 same; c>a
+| a>bc; a>cb
+3(a>b) | ack b a 1; ack b a 2
+3(a>b) | ack b a 2; ack b a
+said a>b; said a>b; said a>b | ack b a 3; ack b a 2; deliver 1 2 3
+a>b; said a>b; said a>b | ack b a; deliver 1 2
+a>b; said a>b; said a>b | ack b a 2; deliver 1 2
+a>b; said b>a; said a>b; said b>a | ack b a 1; deliver 1 2 3
+a>b; said b>a | ack b a 1; deliver 1; ack b a
+a>b | ack b a 2; a>b; deliver
+a>b | ack b a; a>b; deliver
+a>b | ack b a; b>a; deliver
+group abc; a>g; queued c>g | ack b g; fan-out 1
+group abcde; a>g; said b>g; said c>g | ack b g; ack b g 1; deliver 1 2
+2(a>b) | fetch b a; ack b a 1
+2(a>b) | fetch b a; fetch b a
+said a>b; said b>a | fetch b a; deliver 1 2
+a>b | fetch b a; a>b
+a>b; said a>b; said a>b | delete b a; deliver 1 2
+said a>b | delete b a; deliver 1
+a>b; said b>a; said a>b | delete b a; deliver 1 2
+group abc; a>g; said c>g | delete b g; deliver 1; fan-out
+group abcde; a>g; said c>g; said b>g | delete b g; deliver 1 2
+a>b | delete b a; a>b; deliver
+a>b | delete b a; b>a; deliver
+group ab; a>g | delete b g; a>g; deliver; fan-out
+2(a>b) | delete b a; ack b a 1
+a>b | delete b a; delete b a; a>b
+2(a>b) | delete b a; fetch b a
+a>b; said a>b; said b>a; said a>b | deliver 1 2; deliver 2 3
+group abc; said a>g; said b>g; said c>g ! | deliver 1 2; deliver 2 3
+group abcd; queued a>g; queued b>g | fan-out 1; fan-out 2
+group abc; queued a>g; queued b>g !; queued c>g | fan-out 1 2; fan-out 3 2
+group abc; queued a>g; said b>g | fan-out 1; deliver 2; fan-out
+group abc | a>g; b>g
+group ab; a>g | join c; b>g; deliver
+group ab | join c; c>g; a>g
+group ab shown; a>g | join c; b>g; deliver
+group abc; a>g; said b>g | join d; deliver 1; fan-out; fan-out
+group abcd; a>g; said b>g | leave d; deliver 1; fan-out; fan-out
+group abcd; a>g; said b>g | leave d; join d; deliver 1; fan-out; fan-out
+group abc; a>g; queued b>g | leave c; join c; fan-out 1
+group abc; queued b>g; leave c | join c; b>g; fan-out 1
+group abc; queued c>g | leave b; fan-out 1
+group abc | leave b; a>g; deliver
+group ab; a>g | leave b; ack b g
+group ab; a>g | leave b; delete b g
+group ab | join c; leave c
+group abc; a>g | join c; leave c
+group ab; a>g | join c; join c
+group ab | join c; join c; a>g
+group abc; leave c | join c; join c; leave c; a>g
+group ab | join c; join d
+group ab | leave b; leave b
+group abcd | join e; b>g
+group abcd; said b>g | join e; deliver 1; fan-out of 2
+group abcd | join e; b>g; deliver; fan-out of 2
+group abcd; queued b>g | join e; fan-out 1
+group abcd | join e; join f
+group abc | join d; join ef
+group abc; said b>g | join d; join ef; deliver 1
+group abcd | join e; leave b
+group abcd | join e; leave b; join b
+group abcd; a>g | join e; ack b g
+""".strip().splitlines()
+
+# Each answer and each conversation has a serial order of its own: a batch is one append per target, of which rivals may be first in one
+# and second in another; and who looks is told of marks as they were then, so that two may both find a message unread, or a member there.
+APART = {"| a>bc 5 same; a>bc 5 same; c>a", "| a>bc; a>cb", "2(a>b) | fetch b a; fetch b a", "group ab | leave b; leave b"}
+
+
+class Appends(NamedTuple):
+    """Sends that meet while faults strike; what a crash cut short is repeated by nobody. `races`: as many are lost before a refusal."""
+
+    case: str
+    crashes: int = 0
+    lost: int = 0
+    races: int = 12
+
+
+APPENDS = [
+    Appends("| a>b 5 same; a>b 5 same", 2, 2),
+    Appends("| a>b 5 same; a>b 5 same; b>a", 1, 1),
+    Appends("| a>b 5 same; b>a; b>a", 1, 1),
+    Appends("| a>b 5 same; a>b 5 same; a>b 5 same; b>a"),
+    *(Appends("| a>b 5 same; a>b 5 same; b>a", crashes, 1 - crashes, races) for crashes in (0, 1) for races in (1, 2)),
+]
 Outcome = dict[Hashable, Any]  # the answer of each operation, and what everybody sees of each conversation
 
 
-class Request(NamedTuple):
-    """What a send asks for, and the conversation of each target."""
-
-    content: str
-    logs: tuple[Hashable, ...]
-    idempotent: bool
-
-
 class Stage:
-    """Some users, at most one group, and what was asked for."""
+    """What a case says. `idempotent`: every send has a `transaction_id`; `repeats`: what was cut short is asked for again."""
 
-    def __init__(self, world: FastWorld) -> None:
-        self.world = world
-        self.idempotent = False  # every send has a `transaction_id`
+    def __init__(self, world: FastWorld, case: str, idempotent: bool = False, repeats: bool = True) -> None:
+        self.world, self.idempotent, self.repeats = world, idempotent, repeats
         for user in USERS:
             world.user(number=user)
         self.numbers: dict[Hashable, dict[int, int]] = {}  # of each conversation: by what number each reader knows it
-        self.requests: dict[str, Request] = {}  # by the name of the operation
-        self.asks: dict[str, Ask] = {}  # beforehand, by content
-        self._numbers = itertools.count(1)
+        self.logs: dict[str, list[Hashable]] = {}  # of each send, by the operation's name
+        self._kept: list[list[dict[str, Any]]] = []  # records and jobs on their way
+        self._taken = itertools.count(1)
+        past, _, meeting = case.partition("|")
+        for words in filter(None, map(str.strip, past.split(";"))):
+            self._prepare(words)
+        texts = [text.strip() for text in meeting.split(";")]
+        # An operation that can be told from its twin by nothing is the same one, which halves the states.
+        alike = {text: self.operation(text) for text in texts}
+        self.operations = [self.operation(text) if repeats else alike[text] for text in texts]
+        self.base = world.moment()
 
-    # --- beforehand
+    def _prepare(self, words: str) -> None:
+        kind, _, rest = words.partition(" ")
+        if times := re.fullmatch(r"(\d)\((.+)\)", words):
+            for _ in range(int(times[1])):
+                self._prepare(times[2])
+        elif kind == "group":
+            members = [WHO[letter] for letter in rest.split()[0]]
+            self.world.group(*members, number=GROUP, history_visible="shown" in rest)
+            self.numbers[GROUP] = dict.fromkeys(USERS, GROUP)
+        elif kind == "leave":
+            self.operation(words).run()
+        else:
+            self.operation(rest if kind in ("said", "queued") else words).run()
+            records = self.world.stream()
+            if kind == "said":
+                self._kept.append(records)
+                return
+            self.world.deliver(records)
+            jobs = self.world.jobs()
+            if kind == "queued":
+                self._kept.append(jobs)
+            else:
+                self.world.fan_out(jobs)
 
-    def group(self, *members: int, history_visible: bool = False) -> None:
-        self.world.group(*members, number=GROUP, history_visible=history_visible)
-        self.numbers[GROUP] = dict.fromkeys(USERS, GROUP)
+    def operation(self, words: str) -> Operation:
+        kind, *rest = words.split()
+        name = f"{next(self._taken)}: {words}"
+        named = getattr(self, f"_{kind.replace('-', '_')}", None)
+        return Operation(name, named(*rest) if named else self._send(name, kind, *rest), self.repeats)
 
-    def said(self, sender: int, target: int, times: int = 1, **fields: Any) -> list[dict[str, Any]]:
-        """Sent, not delivered: the stream records."""
-        for _ in range(times):
-            operation = self.send(sender, target, **fields)
-            _note(self.asks, self.requests[operation.name], operation.run(), 1)
-        return self.world.stream()
+    def _deliver(self, *kept: str) -> Callable[[], Any]:
+        records = [record for at in kept for record in self._kept[int(at) - 1]]
+        return lambda: self.world.deliver(records if kept else take(self.world, "records"))
 
-    def heard(self, sender: int, target: int, times: int = 1, **fields: Any) -> None:
-        """Sent and delivered."""
-        self.world.deliver(self.said(sender, target, times, **fields))
-        self.world.fan_out(self.world.jobs())
+    def _fan_out(self, *kept: str) -> Callable[[], Any]:
+        if kept and kept[0] != "of":
+            jobs = [job for at in kept for job in self._kept[int(at) - 1]]
+            return lambda: self.world.fan_out(jobs)
+        return lambda: self.world.fan_out(take(self.world, "jobs", int(kept[1]) if kept else 1))
 
-    def queued(self, sender: int, **fields: Any) -> list[dict[str, Any]]:
-        """Sent to the group and on its way: the fan-out jobs."""
-        self.world.deliver(self.said(sender, GROUP, **fields))
-        return self.world.jobs()
+    def _ack(self, reader: str, number: str, msg_id: str = "0") -> Callable[[], Any]:
+        return self._call("ack", self.world.token(WHO[reader]), query={"conversation_id": WHO[number], "msg_id": msg_id})
 
-    # --- operations
+    def _delete(self, reader: str, number: str) -> Callable[[], Any]:
+        return self._call("forget", self.world.token(WHO[reader]), query={"conversation_id": WHO[number]})
 
-    def send(self, sender: int, *targets: int, content: str | None = None, kind: str = "send", **fields: Any) -> Operation:
-        content = content or f"message {len(self.requests) + 1}"
-        if self.idempotent:
-            fields = {"transaction_id": len(self.requests) + 100, **fields}
-        body = {"type": 2 if GROUP in targets else 1, "targets": targets, "content_type": 0, "content": content, **fields}
-        operation = self._call(kind, self.world.admin() if kind == "notify" else self.world.token(sender), body=body)
-        logs = tuple(self._log(sender, target) for target in targets)
-        self.requests[operation.name] = Request(content, logs, "transaction_id" in fields)
-        return operation
+    def _fetch(self, reader: str, number: str) -> Callable[[], Any]:
+        return self._call("history", self.world.token(WHO[reader]), query={"opposite_id": WHO[number]})
 
-    def notify(self, *targets: int, sender: int = 0, **fields: Any) -> Operation:
-        return self.send(sender, *targets, kind="notify", **fields | ({"from_user_id": sender} if sender else {}))
+    def _join(self, users: str) -> Callable[[], Any]:
+        return lambda: _told(lambda: self.world.join(GROUP, *(WHO[user] for user in users)))
 
-    def ack(self, reader: int, number: int, msg_id: int = 0) -> Operation:
-        return self._call("ack", self.world.token(reader), query={"conversation_id": number, "msg_id": msg_id})
+    def _leave(self, users: str) -> Callable[[], Any]:
+        return lambda: _told(lambda: self.world.leave(GROUP, *(WHO[user] for user in users)))
 
-    def forget(self, reader: int, number: int) -> Operation:
-        return self._call("forget", self.world.token(reader), query={"conversation_id": number})
+    def _send(self, name: str, whom: str, *how: str) -> Callable[[], Any]:
+        sender, targets = WHO[whom[0]], [WHO[letter] for letter in whom[2:]]
+        transaction = next((int(each) for each in how if each.isdigit()), int(name.partition(":")[0]) + 100 if self.idempotent else None)
+        body = {
+            "type": 2 if GROUP in targets else 1,
+            "targets": targets,
+            "content": "same" if "same" in how else name,
+            "content_type": rules.COMMAND if "!" in how else rules.TEXT,
+            "transaction_id": transaction,
+        }
+        self.logs[name] = [self._log(sender, target) for target in targets]
+        if whom[1] == "~":
+            return self._call("notify", self.world.admin(), body=body | ({"from_user_id": sender} if sender else {}))
+        return self._call("send", self.world.token(sender), body=body)
 
-    def history(self, reader: int, number: int) -> Operation:
-        return self._call("history", self.world.token(reader), query={"opposite_id": number})
-
-    def deliver(self, records: list[dict[str, Any]]) -> Operation:
-        return self._operation("deliver", lambda: self.world.deliver(records))
-
-    def deliver_next(self) -> Operation:
-        """Of what has been sent meanwhile."""
-        return self._operation("deliver", lambda: self.world.deliver(take(self.world, "records")))
-
-    def fan_out(self, jobs: list[dict[str, Any]]) -> Operation:
-        return self._operation("fan-out", lambda: self.world.fan_out(jobs))
-
-    def fan_out_next(self, most: int = 1) -> Operation:
-        """Of so many of the jobs that have been queued meanwhile."""
-        return self._operation("fan-out", lambda: self.world.fan_out(take(self.world, "jobs", most)))
-
-    def join(self, *users: int) -> Operation:
-        return self._operation("join", lambda: _told(lambda: self.world.join(GROUP, *users)))
-
-    def leave(self, *users: int) -> Operation:
-        return self._operation("leave", lambda: _told(lambda: self.world.leave(GROUP, *users)))
-
-    def _call(self, endpoint: str, token: str, **request: Any) -> Operation:
+    def _call(self, endpoint: str, token: str, **request: Any) -> Callable[[], Any]:
         verb, path = next(route for route, name in ENDPOINTS.items() if name == endpoint)
 
         def run() -> Any:
-            envelope = self.world.call(verb, path, token, **request)
+            envelope = json.loads(self.world.http(verb, path, token, **request)["body"])
             return {part: envelope[part] for part in ("code", "data", "msg_ids") if part in envelope}
 
-        return self._operation(endpoint, run)
-
-    def _operation(self, kind: str, run: Callable[[], Any]) -> Operation:
-        return Operation(f"{kind} {next(self._numbers)}", run)
+        return run
 
     def _log(self, sender: int, target: int) -> Hashable:
         if target == GROUP:
             return GROUP
-        log: Hashable = (min(sender, target), max(sender, target))
+        log: Hashable = keys.between("demo", sender, target).key if sender else keys.system("demo", target).key
         self.numbers[log] = {target: sender, sender: target} if sender else {target: 0}
         return log
 
@@ -147,76 +255,54 @@ class Stage:
 
     def outcome(self, state: State) -> Outcome:
         """What was answered, and what everybody sees once everything is delivered; and what after one more message to everybody."""
-        world, asks, outcome = self.world, deepcopy(self.asks), Outcome()
+        world, outcome = self.world, Outcome()
         for tale, answer in zip(state.tales, state.answers, strict=True):
-            operation = tale.operation
+            name = tale.operation.name
             assert not (answer and answer.caught), answer
             if answer is None or "batchItemFailures" in answer.value:
                 assert answer is None or answer.value == {"batchItemFailures": []}
                 continue
-            outcome[operation.name] = value = dict(answer.value)
-            if operation.name in self.requests:
-                request = self.requests[operation.name]
-                _note(asks, request, value, tale.attempt)
-                msg_ids = value.pop("msg_ids", [None] * len(request.logs))
-                outcome |= {(log, operation.name): msg_id for log, msg_id in zip(request.logs, msg_ids, strict=True)}
+            outcome[name] = value = dict(answer.value)
+            if name in self.logs:
+                msg_ids = value.pop("msg_ids", [None] * len(self.logs[name]))
+                outcome |= {(log, name): msg_id for log, msg_id in zip(self.logs[name], msg_ids, strict=True)}
         world.restore(state.moment)
         world.nonces = itertools.count(10**9)
-        self._look(asks, outcome, "seen")
+        self._look(outcome, "seen")
         for log, numbers in self.numbers.items():
             somebody, number = next(iter(numbers.items()))
-            fields = {"type": 2 if log == GROUP else 1, "targets": [number or somebody], "content": f"one more in {log}"}
+            body = {"type": 2 if log == GROUP else 1, "targets": [number or somebody], "content": f"one more in {log}"}
             path, token = ("send", world.token(somebody)) if number else ("notify", world.admin())
-            _note(asks, Request(f"one more in {log}", (log,), False), world.call("POST", f"/message/{path}", token, body=fields), 1)
-        self._look(asks, outcome, "seen after one more")
+            world.call("POST", f"/message/{path}", token, body=body)
+        self._look(outcome, "seen after one more")
         return outcome
 
-    def _look(self, asks: dict[str, Ask], outcome: Outcome, name: str) -> None:
+    def _look(self, outcome: Outcome, name: str) -> None:
         self.world.drain()
         lists = {user: self.world.unread(user) for user in USERS}
-        views = []
         before = self.world.moment()
         for log, numbers in self.numbers.items():
             for reader, number in numbers.items():
                 row = self.world.row(reader, number) or {}
                 num = lists[reader].pop(number, None)
-                query = {"opposite_id": number}
                 self.world.restore(before)  # fetching moves a mark
-                envelope = self.world.call("GET", "/message/conversation", self.world.token(reader), query=query)
+                envelope = self._call("history", self.world.token(reader), query={"opposite_id": number})()
                 messages = envelope["data"]["messages"] if envelope["data"] else None
-                read = _read(reader, row.get("read_seq", 0), messages or [])
+                read = max(row.get("read_seq", 0), row.get("join_seq", 0))
+                unread = [each for each in messages or [] if each["msg_id"] > read and each["from_xid"]["uid"] != reader]
+                recount = sum(each["ctype"] != "COMMAND" for each in unread) if messages else None
+                assert num == recount, f"miscounted: user {reader} is told {num} of {log}, a recount says {recount}"
                 seen = messages and [(each["msg_id"], each["from_xid"]["uid"], each["content"], each["status"]) for each in messages]
-                outcome[log, name, reader] = num, envelope["code"], seen, read, [row.get(mark, 0) for mark in MARKS]
-                if messages is None:
-                    assert num is None, f"user {reader} has {log} in the list and may not see it"
-                else:
-                    views.append(_view(log, reader, messages, num, row))
+                marks = [_read(reader, row.get("read_seq", 0), messages or []), *(row.get(mark, 0) for mark in MARKS)]
+                outcome[log, name, reader] = num, envelope["code"], seen, marks
         self.world.restore(before)
         assert not any(lists.values()), f"unknown conversations in a list: {lists}"
-        found = violations(list(asks.values()), views)
-        assert not found, found
-
-
-def _view(log: Hashable, reader: int, messages: list[dict[str, Any]], num: int | None, row: dict[str, Any]) -> View:
-    seen = [Seen(each["msg_id"], each["from_xid"]["uid"], each["content"], each["ctype"] != "COMMAND") for each in messages]
-    marks = rules.marks_of(row)
-    return View(log, reader, [seen], num, marks.floor, max(marks.cut_seq, 0 if row.get("history_visible") else marks.join_seq))
 
 
 def _read(reader: int, mark: int, messages: list[dict[str, Any]]) -> int:
     """A read mark, as far as it can be told: before one's own messages it says the same as after them."""
     own = {message["msg_id"] for message in messages if message["from_xid"]["uid"] == reader}
     return next(seq for seq in itertools.count(mark) if seq + 1 not in own)
-
-
-def _note(asks: dict[str, Ask], request: Request, reply: dict[str, Any], attempts: int) -> None:
-    """One more time that this was asked for, and what was answered in the end."""
-    ask = asks.setdefault(request.content, Ask(request.content, request.logs, idempotent=request.idempotent, attempts=0))
-    ask.attempts += attempts
-    if reply["code"] == Code.OK:
-        ask.answers.append(tuple(reply["msg_ids"]))
-    else:
-        ask.refusals.append(reply["code"])
 
 
 def _told(run: Callable[[], Any]) -> dict[str, Any]:
@@ -226,530 +312,42 @@ def _told(run: Callable[[], Any]) -> dict[str, Any]:
         return {"code": refused.code}
 
 
-# --- the operations that meet
-
-
-class Case(NamedTuple):
-    """`apart`: each answer and each conversation has a serial order of its own."""
-
-    prepare: "Prepare"
-    apart: bool = False
-
-
-Prepare = Callable[[Stage], list[Operation]]
-CASES: dict[str, Case] = {}
-
-
-def case(apart: bool = False) -> Callable[[Prepare], Prepare]:
-    def register(prepare: Prepare) -> Prepare:
-        CASES[prepare.__name__.replace("_", " ")] = Case(prepare, apart)
-        return prepare
-
-    return register
-
-
-# --- one-to-one
-
-
-@case()
-def sends_in_both_directions(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.send(ALICE, BOB), on.send(BOB, ALICE)]
-
-
-@case()
-def sends_by_one_user(on: Stage) -> list[Operation]:
-    return [on.send(ALICE, BOB), on.send(ALICE, BOB)]
-
-
-@case()
-def sends_under_transaction_ids(on: Stage) -> list[Operation]:
-    return [on.send(ALICE, BOB, transaction_id=5), on.send(BOB, ALICE, transaction_id=5)]
-
-
-@case()
-def sends_to_oneself(on: Stage) -> list[Operation]:
-    return [on.send(ALICE, ALICE), on.send(ALICE, ALICE)]
-
-
-@case()
-def sends_and_their_delivery(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.send(ALICE, BOB), on.send(BOB, ALICE), on.deliver_next(), on.deliver_next()]
-
-
-@case()
-def send_and_delivery_of_what_was_before(on: Stage) -> list[Operation]:
-    return [on.send(BOB, ALICE), on.deliver(on.said(ALICE, BOB, 2))]
-
-
-@case()
-def notify_and_send(on: Stage) -> list[Operation]:
-    on.heard(BOB, ALICE)
-    return [on.notify(BOB, sender=ALICE, transaction_id=5), on.send(ALICE, BOB, transaction_id=5)]
-
-
-@case()
-def notifications_from_the_system(on: Stage) -> list[Operation]:
-    on.heard(0, ALICE, kind="notify")
-    return [on.notify(ALICE), on.notify(ALICE), on.ack(ALICE, 0)]
-
-
-@case()
-def one_transaction_id_twice(on: Stage) -> list[Operation]:
-    return [on.send(ALICE, BOB, content="same", transaction_id=5) for _ in range(2)]
-
-
-@case()
-def one_transaction_id_twice_and_a_rival(on: Stage) -> list[Operation]:
-    return [*one_transaction_id_twice(on), on.send(BOB, ALICE)]
-
-
-@case()
-def one_transaction_id_with_two_contents(on: Stage) -> list[Operation]:
-    return [on.send(ALICE, BOB, transaction_id=5), on.send(ALICE, BOB, transaction_id=5)]
-
-
-@case()
-def one_transaction_id_for_a_batch_twice(on: Stage) -> list[Operation]:
-    on.heard(CAROL, ALICE)
-    return [on.send(ALICE, BOB, CAROL, DAVE, content="same", transaction_id=5) for _ in range(2)]
-
-
-@case(apart=True)  # a batch is one append per target: rivals may come first in one conversation and second in another
-def one_transaction_id_for_a_batch_twice_and_a_rival(on: Stage) -> list[Operation]:
-    return [*(on.send(ALICE, BOB, CAROL, content="same", transaction_id=5) for _ in range(2)), on.send(CAROL, ALICE)]
-
-
-@case(apart=True)  # as above
-def batches_to_the_same_users(on: Stage) -> list[Operation]:
-    return [on.send(ALICE, BOB, CAROL), on.send(ALICE, CAROL, BOB)]
-
-
-# --- marks
-
-
-@case()
-def acks_of_two_numbers(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB, 3)
-    return [on.ack(BOB, ALICE, 1), on.ack(BOB, ALICE, 2)]
-
-
-@case()
-def acks_of_one_and_of_all(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB, 3)
-    return [on.ack(BOB, ALICE, 2), on.ack(BOB, ALICE)]
-
-
-@case()
-def acks_and_delivery(on: Stage) -> list[Operation]:
-    return [on.ack(BOB, ALICE, 3), on.ack(BOB, ALICE, 2), on.deliver(on.said(ALICE, BOB, 3))]
-
-
-@case()
-def ack_of_all_and_delivery(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.ack(BOB, ALICE), on.deliver(on.said(ALICE, BOB, 2))]
-
-
-@case()
-def ack_of_one_and_delivery(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.ack(BOB, ALICE, 2), on.deliver(on.said(ALICE, BOB, 2))]
-
-
-@case()
-def ack_and_delivery_of_ones_own(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.ack(BOB, ALICE, 1), on.deliver(on.said(BOB, ALICE) + on.said(ALICE, BOB) + on.said(BOB, ALICE))]
-
-
-@case()
-def acks_and_delivery_of_ones_own(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.ack(BOB, ALICE, 1), on.deliver(on.said(BOB, ALICE)), on.ack(BOB, ALICE)]
-
-
-@case()
-def ack_of_what_is_being_sent(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.ack(BOB, ALICE, 2), on.send(ALICE, BOB), on.deliver_next()]
-
-
-@case()
-def ack_of_all_and_send(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.ack(BOB, ALICE), on.send(ALICE, BOB), on.deliver_next()]
-
-
-@case()
-def ack_of_all_and_ones_own_send(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.ack(BOB, ALICE), on.send(BOB, ALICE), on.deliver_next()]
-
-
-@case()
-def ack_and_fan_out(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    on.heard(ALICE, GROUP)
-    return [on.ack(BOB, GROUP), on.fan_out(on.queued(CAROL))]
-
-
-@case()
-def ack_and_the_head_of_a_large_group(on: Stage) -> list[Operation]:
-    on.group(*MANY)
-    on.heard(ALICE, GROUP)
-    return [on.ack(BOB, GROUP), on.ack(BOB, GROUP, 1), on.deliver(on.said(BOB, GROUP) + on.said(CAROL, GROUP))]
-
-
-@case()
-def fetch_and_ack(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB, 2)
-    return [on.history(BOB, ALICE), on.ack(BOB, ALICE, 1)]
-
-
-@case(apart=True)  # a reply shows the marks as they were: of two at once, both may find a message unread
-def fetch_and_fetch(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB, 2)
-    return [on.history(BOB, ALICE), on.history(BOB, ALICE)]
-
-
-@case()
-def fetch_and_delivery(on: Stage) -> list[Operation]:
-    return [on.history(BOB, ALICE), on.deliver(on.said(ALICE, BOB) + on.said(BOB, ALICE))]
-
-
-@case()
-def fetch_and_send(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.history(BOB, ALICE), on.send(ALICE, BOB)]
-
-
-# --- deleting
-
-
-@case()
-def delete_and_delivery(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.forget(BOB, ALICE), on.deliver(on.said(ALICE, BOB, 2))]
-
-
-@case()
-def delete_and_delivery_of_the_first_message(on: Stage) -> list[Operation]:
-    return [on.forget(BOB, ALICE), on.deliver(on.said(ALICE, BOB))]
-
-
-@case()
-def delete_and_delivery_of_ones_own(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.forget(BOB, ALICE), on.deliver(on.said(BOB, ALICE) + on.said(ALICE, BOB))]
-
-
-@case()
-def delete_and_fan_out(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    on.heard(ALICE, GROUP)
-    return [on.forget(BOB, GROUP), on.deliver(on.said(CAROL, GROUP)), on.fan_out_next()]
-
-
-@case()
-def delete_and_the_head_of_a_large_group(on: Stage) -> list[Operation]:
-    on.group(*MANY)
-    on.heard(ALICE, GROUP)
-    return [on.forget(BOB, GROUP), on.deliver(on.said(CAROL, GROUP) + on.said(BOB, GROUP))]
-
-
-@case()
-def delete_and_send(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.forget(BOB, ALICE), on.send(ALICE, BOB), on.deliver_next()]
-
-
-@case()
-def delete_and_ones_own_send(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.forget(BOB, ALICE), on.send(BOB, ALICE), on.deliver_next()]
-
-
-@case()
-def delete_and_send_to_a_group(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB)
-    on.heard(ALICE, GROUP)
-    return [on.forget(BOB, GROUP), on.send(ALICE, GROUP), on.deliver_next(), on.fan_out_next()]
-
-
-@case()
-def delete_and_ack(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB, 2)
-    return [on.forget(BOB, ALICE), on.ack(BOB, ALICE, 1)]
-
-
-@case()
-def delete_and_delete(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    return [on.forget(BOB, ALICE), on.forget(BOB, ALICE), on.send(ALICE, BOB)]
-
-
-@case()
-def delete_and_fetch(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB, 2)
-    return [on.forget(BOB, ALICE), on.history(BOB, ALICE)]
-
-
-# --- delivering
-
-
-@case()
-def deliveries_that_overlap(on: Stage) -> list[Operation]:
-    on.heard(ALICE, BOB)
-    records = on.said(ALICE, BOB) + on.said(BOB, ALICE) + on.said(ALICE, BOB)
-    return [on.deliver(records[:2]), on.deliver(records[1:])]
-
-
-@case()
-def deliveries_to_a_group_that_overlap(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    records = on.said(ALICE, GROUP) + on.said(BOB, GROUP) + on.said(CAROL, GROUP, content_type=rules.COMMAND)
-    return [on.deliver(records[:2]), on.deliver(records[1:])]
-
-
-@case()
-def fan_outs_of_one_group(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL, DAVE)
-    return [on.fan_out(on.queued(ALICE)), on.fan_out(on.queued(BOB))]
-
-
-@case()
-def fan_outs_of_one_group_that_overlap(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    first, second, third = on.queued(ALICE), on.queued(BOB, content_type=rules.COMMAND), on.queued(CAROL)
-    return [on.fan_out(first + second), on.fan_out(third + second)]
-
-
-@case()
-def fan_out_of_an_earlier_message_and_delivery_of_a_later_one(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    return [on.fan_out(on.queued(ALICE)), on.deliver(on.said(BOB, GROUP)), on.fan_out_next()]
-
-
-# --- belonging
-
-
-@case()
-def sends_to_a_group(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    return [on.send(ALICE, GROUP), on.send(BOB, GROUP)]
-
-
-@case()
-def join_and_send(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB)
-    on.heard(ALICE, GROUP)
-    return [on.join(CAROL), on.send(BOB, GROUP), on.deliver_next()]
-
-
-@case()
-def join_and_sends_by_the_new_member(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB)
-    return [on.join(CAROL), on.send(CAROL, GROUP), on.send(ALICE, GROUP)]
-
-
-@case()
-def join_of_a_group_that_shows_its_past_and_send(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, history_visible=True)
-    on.heard(ALICE, GROUP)
-    return [on.join(CAROL), on.send(BOB, GROUP), on.deliver_next()]
-
-
-@case()
-def join_between_two_pages(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    on.heard(ALICE, GROUP)
-    return [on.join(DAVE), on.deliver(on.said(BOB, GROUP)), on.fan_out_next(), on.fan_out_next()]
-
-
-@case()
-def leave_between_two_pages(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL, DAVE)
-    on.heard(ALICE, GROUP)
-    return [on.leave(DAVE), on.deliver(on.said(BOB, GROUP)), on.fan_out_next(), on.fan_out_next()]
-
-
-@case()
-def leave_and_join_again_between_two_pages(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL, DAVE)
-    on.heard(ALICE, GROUP)
-    return [on.leave(DAVE), on.join(DAVE), on.deliver(on.said(BOB, GROUP)), on.fan_out_next(), on.fan_out_next()]
-
-
-@case()
-def leave_and_join_again_with_a_fan_out_under_way(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    on.heard(ALICE, GROUP)
-    return [on.leave(CAROL), on.join(CAROL), on.fan_out(on.queued(BOB))]
-
-
-@case()
-def join_again_and_send(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    jobs = on.queued(BOB)
-    on.world.leave(GROUP, CAROL)
-    return [on.join(CAROL), on.send(BOB, GROUP), on.fan_out(jobs)]
-
-
-@case()
-def leave_and_fan_out(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    return [on.leave(BOB), on.fan_out(on.queued(CAROL))]
-
-
-@case()
-def leave_and_send(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    return [on.leave(BOB), on.send(ALICE, GROUP), on.deliver_next()]
-
-
-@case()
-def leave_and_ack(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB)
-    on.heard(ALICE, GROUP)
-    return [on.leave(BOB), on.ack(BOB, GROUP)]
-
-
-@case()
-def leave_and_delete(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB)
-    on.heard(ALICE, GROUP)
-    return [on.leave(BOB), on.forget(BOB, GROUP)]
-
-
-@case()
-def join_and_leave_of_a_stranger(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB)
-    return [on.join(CAROL), on.leave(CAROL)]
-
-
-@case()
-def join_and_leave_of_a_member(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    on.heard(ALICE, GROUP)
-    return [on.join(CAROL), on.leave(CAROL)]
-
-
-@case()
-def join_and_join(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB)
-    on.heard(ALICE, GROUP)
-    return [on.join(CAROL), on.join(CAROL)]
-
-
-@case()
-def join_and_join_and_send(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB)
-    return [on.join(CAROL), on.join(CAROL), on.send(ALICE, GROUP)]
-
-
-@case()
-def joins_and_a_leave_and_send(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    on.world.leave(GROUP, CAROL)
-    return [on.join(CAROL), on.join(CAROL), on.leave(CAROL), on.send(ALICE, GROUP)]
-
-
-@case()
-def joins_of_two(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB)
-    return [on.join(CAROL), on.join(DAVE)]
-
-
-@case(apart=True)  # both may find the member there, and tell that it is no longer
-def leave_and_leave(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB)
-    return [on.leave(BOB), on.leave(BOB)]
-
-
-# --- growing past the limit, from where on the group is read by its head
-
-
-@case()
-def crossing_and_send(on: Stage) -> list[Operation]:
-    on.group(*FEW)
-    return [on.join(ERIN), on.send(BOB, GROUP)]
-
-
-@case()
-def crossing_and_delivery(on: Stage) -> list[Operation]:
-    on.group(*FEW)
-    return [on.join(ERIN), on.deliver(on.said(BOB, GROUP)), on.fan_out_next(2)]
-
-
-@case()
-def crossing_and_send_and_delivery(on: Stage) -> list[Operation]:
-    on.group(*FEW)
-    return [on.join(ERIN), on.send(BOB, GROUP), on.deliver_next(), on.fan_out_next(2)]
-
-
-@case()
-def crossing_and_fan_out(on: Stage) -> list[Operation]:
-    on.group(*FEW)
-    return [on.join(ERIN), on.fan_out(on.queued(BOB))]
-
-
-@case()
-def crossing_twice(on: Stage) -> list[Operation]:
-    on.group(*FEW)
-    return [on.join(ERIN), on.join(FRANK)]
-
-
-@case()
-def crossing_and_a_join_of_one_more(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    return [on.join(DAVE), on.join(ERIN, FRANK)]
-
-
-@case()
-def crossing_and_a_join_of_one_more_and_delivery(on: Stage) -> list[Operation]:
-    on.group(ALICE, BOB, CAROL)
-    return [on.join(DAVE), on.join(ERIN, FRANK), on.deliver(on.said(BOB, GROUP))]
-
-
-@case()
-def crossing_and_leave(on: Stage) -> list[Operation]:
-    on.group(*FEW)
-    return [on.join(ERIN), on.leave(BOB)]
-
-
-@case()
-def crossing_and_leave_and_join_again(on: Stage) -> list[Operation]:
-    on.group(*FEW)
-    return [on.join(ERIN), on.leave(BOB), on.join(BOB)]
-
-
-@case()
-def crossing_and_ack(on: Stage) -> list[Operation]:
-    on.group(*FEW)
-    on.heard(ALICE, GROUP)
-    return [on.join(ERIN), on.ack(BOB, GROUP)]
-
-
-# --- the test
+def _way(state: State) -> str:
+    return f"{', '.join(state.path)}; PARLEY_SEED={SEED}"
+
+
+def require_once(stage: Stage, state: State) -> None:
+    """No hole, what has a `transaction_id` not twice, and what was answered is where the answer says."""
+    assert not stage.world.broken, f"{stage.world.broken} after {_way(state)}"
+    logs: dict[str, list[tuple[int, str, bool]]] = {}
+    for (conversation, number), item in state.moment.aws.tables["Messages"].items():
+        once = "#" in item["written_by"]["S"]  # the key of a reservation, not a nonce
+        logs.setdefault(conversation, []).append((number, item["content"]["S"], once))
+    for there in logs.values():
+        assert sorted(number for number, *_ in there) == list(range(1, len(there) + 1)), f"a hole: {there} after {_way(state)}"
+        contents = [content for _, content, once in there if once]
+        assert len(set(contents)) == len(contents), f"doubled: {there} after {_way(state)}"
+    for tale, answer in zip(state.tales, state.answers, strict=True):
+        name, told = tale.operation.name, answer.value if answer else None
+        for log, number in zip(stage.logs.get(name, ()), (told or {}).get("msg_ids", ()), strict=False):
+            there = logs.get(str(keys.group("demo", GROUP).key if log == GROUP else log), [])
+            content = "same" if "same" in name.split() else name
+            assert (number, content) in [each[:2] for each in there], f"lost: {name} was told {number}: {there} after {_way(state)}"
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[FastWorld]:
     monkeypatch.setattr(deliver, "MEMBERS_PER_JOB", MEMBERS_PER_JOB)
     with fast_world(PUSH_LIMIT_MEMBERS=str(PUSH_LIMIT)) as world:
-        yield Stage(world)
+        yield world
 
 
 class Run:
     """Of a case: every interleaving, or a sample of them, held to the serial orders."""
 
-    def __init__(self, stage: Stage, case: Case, crashes: int) -> None:
-        stage.idempotent = crashes > 0  # else a send may be stored once per attempt
-        self.stage, self.case, self.crashes = stage, case, crashes
-        self.operations = case.prepare(stage)
-        self.base = stage.world.moment()
+    def __init__(self, world: FastWorld, case: str, crashes: int) -> None:
+        self.stage = Stage(world, case, idempotent=crashes > 0)  # else a send may be stored once per attempt
+        self.apart, self.crashes = case in APART, crashes
         self.interleavings = self.states = 0
         self._outcomes: dict[Hashable, Outcome] = {}
         self._found_serial: set[int] = set()  # of these, by identity
@@ -759,10 +357,11 @@ class Run:
             self._run(rng)
 
     def _run(self, rng: random.Random) -> None:
-        self._all = Interleavings(self.stage.world, self.base, self.operations, self.crashes)
+        stage, operations = self.stage, self.stage.operations
+        self._all = Interleavings(stage.world, stage.base, operations, self.crashes)
         # An attempt that nobody was told of may count as one of its own.
-        orders = [[*self.operations, again] for again in self.operations] if self.crashes else [self.operations]
-        self._serial = [self._outcome(state) for order in orders for state in Interleavings(self.stage.world, self.base, order).serial()]
+        orders = [[*operations, again] for again in operations] if self.crashes else [operations]
+        self._serial = [self._outcome(state) for order in orders for state in Interleavings(stage.world, stage.base, order).serial()]
         limit, size = (CRASHED_STATES, CRASHED_SAMPLE) if self.crashes else (STATES, SAMPLE)
         try:
             interleavings, states = self._all.explore(self._visit, self._require_serial, limit)
@@ -772,10 +371,10 @@ class Run:
         self.interleavings, self.states = self.interleavings + interleavings, self.states + states
 
     def _visit(self, state: State) -> None:
-        assert not self.stage.world.broken, f"{self.stage.world.broken} after {_way(state)}"
+        require_once(self.stage, state)
 
     def _outcome(self, state: State) -> Outcome:
-        stored = self._all.stored(state.moment), repr(state.answers), tuple(tale.attempt for tale in state.tales)
+        stored = self._all.stored(state.moment), repr(state.answers)
         if stored not in self._outcomes:
             self._outcomes[stored] = self.stage.outcome(state)
         return self._outcomes[stored]
@@ -791,7 +390,7 @@ class Run:
         groups: dict[Hashable, list[Any]] = {}
         for part in parts:
             about = part[0] if isinstance(part, tuple) else part  # the conversation, or the operation
-            groups.setdefault(self.case.apart and about, []).append(part)
+            groups.setdefault(self.apart and about, []).append(part)
         for some in groups.values():
             differences = [[(part, outcome[part], order[part]) for part in some if outcome[part] != order[part]] for order in self._serial]
             assert [] in differences, f"no serial order shows {min(differences, key=len)} after {_way(state)}"
@@ -799,22 +398,39 @@ class Run:
 
     @cached_property
     def _names(self) -> set[str]:
-        return {operation.name for operation in self.operations}
-
-
-def _way(state: State) -> str:
-    return f"{', '.join(state.path)}; PARLEY_SEED={SEED}"
+        return {operation.name for operation in self.stage.operations}
 
 
 @pytest.mark.parametrize("crashes", [0, 1], ids=["undisturbed", "with a crash"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("case", CASES)
 def test_every_outcome_is_that_of_some_serial_order(
-    stage: Stage, name: str, crashes: int, record_property: Callable[[str, int], None]
+    world: FastWorld, case: str, crashes: int, record_property: Callable[[str, int], None]
 ) -> None:
-    run = Run(stage, CASES[name], crashes)
-    run.both_ways(random.Random(f"{SEED} {name}"))
+    run = Run(world, case, crashes)
+    run.both_ways(random.Random(f"{SEED} {case}"))
     record_property("interleavings of operations", run.interleavings)
     record_property("states of operations", run.states)
+
+
+@pytest.mark.parametrize("backwards", [False, True], ids=["forwards", "backwards"])
+@pytest.mark.parametrize("appends", APPENDS, ids=lambda appends: "-".join(map(str, appends)))
+def test_every_interleaving_stores_a_message_once(
+    world: FastWorld, monkeypatch: pytest.MonkeyPatch, appends: Appends, backwards: bool, record_property: Callable[[str, int], None]
+) -> None:
+    """Who loses too many races is refused, which removes the reservation, and asks again; so do the others."""
+    monkeypatch.setattr("messaging.conversations.log.APPEND_ATTEMPTS", appends.races)
+    world.backwards = backwards
+    interleavings, states = appended(world, appends)
+    assert interleavings > states > 1
+    record_property("interleavings of appends", interleavings)
+    record_property("states of appends", states)
+
+
+def appended(world: FastWorld, appends: Appends) -> tuple[int, int]:
+    """Checks every state to which these appends can lead; how many interleavings and how many states there are."""
+    stage = Stage(world, appends.case, repeats=False)
+    every = Interleavings(world, stage.base, stage.operations, appends.crashes, appends.lost)
+    return every.explore(lambda state: require_once(stage, state), lambda state: None)
 
 
 # --- what the test is good for
@@ -831,35 +447,55 @@ def listing_first(conversation: keys.Conversation, user: int, now_ms: int) -> No
 
 
 LEFT_OUT: dict[str, tuple[str, Any, str, str]] = {  # what is put in the place of what, where it is found, and how it shows
-    "the conditions of marks": ("messaging.conversations.inbox._move", without_conditions, "acks of two numbers", "moved back"),
+    "the conditions of marks": (
+        "messaging.conversations.inbox._move",
+        without_conditions,
+        "3(a>b) | ack b a 1; ack b a 2",
+        "moved back",
+    ),
     "the condition of belonging": (
         "messaging.conversations.inbox.BELONGS",
         "attribute_exists(reader)",
-        "leave and fan out",
+        "group abc; queued c>g | leave b; fan-out 1",
         "after leaving",
     ),
-    "the second look of a join": ("messaging.conversations.membership.inbox.advance", lambda *_: True, "join and send", "undelivered"),
-    "the order of leaving": ("messaging.conversations.membership.end", listing_first, "join and leave of a member", "undelivered"),
-    "the flags of a crossing": ("messaging.conversations.membership._flag_rows", lambda *_: None, "crossing and send", "undelivered"),
+    "the second look of a join": (
+        "messaging.conversations.membership.inbox.advance",
+        lambda *_: True,
+        "group ab; a>g | join c; b>g; deliver",
+        "miscounted",
+    ),
+    "the order of leaving": (
+        "messaging.conversations.membership.end",
+        listing_first,
+        "group abc; a>g | join c; leave c",
+        "miscounted",
+    ),
+    "the flags of a crossing": (
+        "messaging.conversations.membership._flag_rows",
+        lambda *_: None,
+        "group abcd | join e; b>g",
+        "miscounted",
+    ),
     "the condition of moving a reservation": (
         "messaging.conversations.dedup.relocate",
         lambda request, digest, target, old, new: new,
-        "one transaction id twice and a rival",
-        "two answers",
+        "| a>b 5 same; a>b 5 same; b>a",
+        "doubled|lost",
     ),
     "the condition of a reservation": (
         "messaging.conversations.dedup.reserve",
         lambda request, digest, slots, now_ms: None,
-        "one transaction id with two contents",
-        "serial|lost",
+        "| a>b 5; a>b 5",
+        "serial|lost|doubled",
     ),
 }
 
 
 @pytest.mark.parametrize("left_out", LEFT_OUT)
-def test_a_step_that_was_left_out_is_found(stage: Stage, monkeypatch: pytest.MonkeyPatch, left_out: str) -> None:
-    target, instead, name, shows = LEFT_OUT[left_out]
-    run = Run(stage, CASES[name], 0)
+def test_a_step_that_was_left_out_is_found(world: FastWorld, monkeypatch: pytest.MonkeyPatch, left_out: str) -> None:
+    target, instead, case, shows = LEFT_OUT[left_out]
+    run = Run(world, case, 0)
     monkeypatch.setattr(target, instead)
     with pytest.raises(AssertionError, match=shows):
         run.both_ways(random.Random(SEED))

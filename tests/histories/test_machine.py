@@ -15,7 +15,7 @@ from messaging.conversations import rules
 from tests.histories import machine
 from tests.histories.machine import KINDS, STEPS, Machine, Plain
 
-HISTORIES = 205  # of each kind
+HISTORIES = 100  # of each kind
 SEED = 1  # the same histories every time; running the module looks for other ones
 
 # What the code must not do, and what the history then finds.
