@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from messaging.conversations import log, rules
+from messaging.conversations import rules
 from messaging.conversations.rules import COMMAND, TEXT, Marks, News, Skip, Tally
 
 HISTORIES = 1500  # for each of the seeds
@@ -131,8 +131,7 @@ class Group:
         joining = self.joins.pop(self.rng.randrange(len(self.joins)))
         if joining.entered:
             if len(self.log) > joining.tip:
-                newest = len(self.log)
-                self.apply(joining.member, log.caught_up(log.Tip(newest, newest, 0, *self.sum(newest))))
+                self.move(joining.member, last_seq=len(self.log), skip_seq=len(self.log), count_seq=len(self.log))
             return
         self.rows[joining.member] = {**self.rows.get(joining.member, {}), "join_seq": joining.tip, "last_seq": joining.tip}
         self.gone.discard(joining.member)

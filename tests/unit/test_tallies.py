@@ -254,17 +254,6 @@ def test_a_command_costs_no_read_of_what_0_1_0_left_unread(world: FastWorld) -> 
     assert read.total.reads <= READ_UNITS
 
 
-def test_being_invited_again_costs_no_read_of_the_log(world: FastWorld) -> None:
-    group = world.group(1001, 1002)
-    for content_type in (0, COMMAND, 0) * 10:
-        world.send(1001, [group], type=2, content=KIB_32, content_type=content_type)
-    world.drain()
-    world.join(group, 1002)
-    (number,), read = poll(world)
-    assert number == 20
-    assert read.total.reads <= READ_UNITS
-
-
 def test_200_own_messages_cost_no_read_of_the_log(world: FastWorld) -> None:
     talk(world, "t" + "o" * rules.MAX_OWN + "t")
     (number,), read = poll(world)

@@ -13,6 +13,7 @@ from messaging.base.keys import Conversation
 from messaging.base.settings import settings
 from messaging.conversations import inbox, log
 from messaging.conversations.log import Tip
+from messaging.conversations.rules import Marks
 from messaging.people import directory
 
 MAX_MEMBERS = 10_000
@@ -60,9 +61,9 @@ def join(app_id: str, group_id: int, users: Iterable[int], now_ms: int, progress
     # a row that was there already: the join that made it may have been cut short before it came to this.
     after = log.tip(conversation, now_ms)
     behind = users if after.msg_id > before.msg_id else sorted(set(users).difference(joined))
-    missed = log.caught_up(after)
+    missed = _newest(after)
     for chunk in _chunks(behind):
-        store.parallel([partial(inbox.apply, conversation, user, missed) for user in chunk])
+        store.parallel([partial(inbox.advance, conversation, user, Marks(), missed) for user in chunk])
     _finish_crossing(conversation, users, large)
     return joined
 
@@ -126,7 +127,7 @@ def restore(conversation: Conversation, user: int, now_ms: int) -> bool:
         return False
     newest = log.tip(conversation, now_ms)
     if newest.msg_id > before.msg_id:  # as after joining
-        inbox.apply(conversation, user, log.caught_up(newest))
+        inbox.advance(conversation, user, Marks(), _newest(newest))
     _finish_crossing(conversation, [user], False)
     return True
 
@@ -162,6 +163,11 @@ def _flag_rows(conversation: Conversation, users: list[int]) -> None:
 
 def _flag_row(conversation: Conversation, user: int) -> None:
     store.update(_row(conversation, user), {"by_head": True}, "attribute_exists(reader) AND attribute_not_exists(by_head)")
+
+
+def _newest(tip: Tip) -> dict[str, int]:
+    """The marks of a row that nobody can tell the messages in between of, own ones among them: they are counted in the log."""
+    return {"last_seq": tip.msg_id, "last_at": tip.sent_at, "skip_seq": tip.msg_id, "count_seq": tip.msg_id}
 
 
 def _row(conversation: Conversation, user: int) -> store.Ref:
