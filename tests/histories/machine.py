@@ -471,8 +471,9 @@ class Machine(RuleBasedStateMachine):
         numbers = dict(zip(to, told.reply.get("msg_ids", ()), strict=False))
         assert told.code != Code.OK or [numbers[target] for target in to] == told.reply["msg_ids"]
         self.model.answered(request, begun, told.code, numbers, reserved)
-        if told.code == Code.TOO_MANY_REQUESTS and row is None and request.key:
-            self.model.transactions.pop(request.key, None)  # what a storm refuses leaves no reservation behind
+        if told.code == Code.TOO_MANY_REQUESTS and row is None and request.key and self.asking is not request:
+            # What a storm refuses leaves no reservation behind; a twin of one that is on its way says nothing of that.
+            self.model.transactions.pop(request.key, None)
 
     def reservation(self, request: Request) -> dict[str, Any] | None:
         return self.world.aws.tables["Dedup"].get(("#".join(map(str, request.key or ())), None))
