@@ -298,7 +298,8 @@ def _correct_policies(outputs: dict[str, str]) -> None:
 
 def roles(outputs: dict[str, str]) -> dict[str, str]:
     """The name of each function's role."""
-    functions = {row.name: outputs[f"{row.name.capitalize()}Function"] for row in FUNCTIONS}
+    named = {row.name: f"{row.name.capitalize()}Function" for row in FUNCTIONS}
+    functions = {name: outputs[output] for name, output in named.items() if output in outputs}  # an older release has fewer
     read = boto3.client("lambda").get_function_configuration
     return {name: read(FunctionName=function)["Role"].rpartition("/")[2] for name, function in functions.items()}
 
