@@ -1196,8 +1196,8 @@ MUTANTS = (
         "ops/deploy.py",
         (
             (
-                "    session = _session()\n    check.run_steps(check.FAST, dict(os.environ))\n",
-                "    check.run_steps(check.FAST, dict(os.environ))\n    session = _session()\n",
+                "    session = _session()\n    require_concurrency(",
+                "    check.run_steps(check.FAST, dict(os.environ), [check.TYPES])\n    session = _session()\n    require_concurrency(",
             ),
         ),
         "tests/ops/test_deploy.py::test_who_is_not_known_to_aws_is_told_before_the_checks_run",
