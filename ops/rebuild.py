@@ -16,7 +16,7 @@ from messaging.base.settings import settings
 from messaging.conversations import inbox, log, membership, rules, tallies
 from messaging.conversations.log import Tip
 from messaging.conversations.lookup import Found
-from messaging.conversations.rules import News
+from messaging.conversations.rules import News, Skip
 from messaging.people import directory
 from ops import scan
 
@@ -72,7 +72,7 @@ def group(app_id: str, group_id: int, only: int | None, now_ms: int) -> Rebuilt:
     newest = log.tip(conversation, now_ms)
     by_head = bool(profile.get("by_head"))
     if members and newest.msg_id:
-        inbox.move_head(conversation, log.caught_up(newest) if by_head else News(newest.msg_id, newest.sent_at))
+        inbox.move_head(conversation, _caught_up(newest) if by_head else News(newest.msg_id, newest.sent_at))
     done = Rebuilt()
     for chunk in _chunks(members):
         rows = store.get_many([inbox.ref(app_id, member, group_id) for member in chunk])
@@ -123,6 +123,12 @@ def _is_right(conversation: Conversation, row: inbox.Row, reader: int, now_ms: i
     found = Found(conversation, row["conversation"], rules.marks_of(row), tally=row.get("tally", {}))
     (told,) = tallies.numbers(conversation.app_id, reader, [found], now_ms, tallies.deadline(), keeps=False)
     return not told or told == log.count(conversation, found.marks.floor, reader, now_ms)
+
+
+def _caught_up(newest: Tip) -> News:
+    """Moves a head past messages of which it was not told: the newest one's sum tells what does not count, before its chain the log."""
+    uncounted, chain = (0, newest.msg_id + 1) if newest.uncounted is None else (newest.uncounted, newest.chain)
+    return News(newest.msg_id, newest.sent_at, Skip(newest.msg_id, uncounted, chain), count_seq=chain - 1)
 
 
 def _chunks(items: Sequence[T]) -> list[Sequence[T]]:

@@ -17,11 +17,15 @@ NAME = "Parley-prod"
 
 
 @pytest.fixture
-def aws() -> Iterator[tuple[Any, Stubber]]:
-    client = boto3.client("cloudformation")
+def aws(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Stubber]]:
+    """A client that answers what it was told, all of it and nothing else: of CloudFormation, or of the service that a test names."""
+    client = boto3.client(getattr(request, "param", "cloudformation"))
     with Stubber(client) as answers:
         yield client, answers
         answers.assert_no_pending_responses()
+
+
+of_lambda = pytest.mark.parametrize("aws", ["lambda"], indirect=True)
 
 
 def described(status: str) -> dict[str, Any]:
@@ -58,19 +62,12 @@ def limits(limit: int, free: int) -> dict[str, Any]:
     return {"AccountLimit": {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": free}}
 
 
-@pytest.fixture
-def lambdas() -> Iterator[tuple[Any, Stubber]]:
-    client = boto3.client("lambda")
-    with Stubber(client) as answers:
-        yield client, answers
-        answers.assert_no_pending_responses()
-
-
+@of_lambda
 @pytest.mark.parametrize("free", [10, 58])
 def test_workers_that_could_take_all_of_the_accounts_concurrency_are_not_deployed(
-    lambdas: tuple[Any, Stubber], capsys: pytest.CaptureFixture[str], free: int
+    aws: tuple[Any, Stubber], capsys: pytest.CaptureFixture[str], free: int
 ) -> None:
-    client, answers = lambdas
+    client, answers = aws
     answers.add_response("get_account_settings", limits(1000, free))
     with pytest.raises(SystemExit):
         require_concurrency(client, Demand(fanout=50, lanes=2))
@@ -81,19 +78,21 @@ def test_workers_that_could_take_all_of_the_accounts_concurrency_are_not_deploye
     )
 
 
+@of_lambda
 @pytest.mark.parametrize(("free", "told"), [(116, ""), (100, "lower fanout_max_concurrency to 42"), (59, "only 1 are left")])
 def test_workers_that_leave_something_are_deployed_with_a_word_where_it_is_less_than_half(
-    lambdas: tuple[Any, Stubber], capsys: pytest.CaptureFixture[str], free: int, told: str
+    aws: tuple[Any, Stubber], capsys: pytest.CaptureFixture[str], free: int, told: str
 ) -> None:
-    client, answers = lambdas
+    client, answers = aws
     answers.add_response("get_account_settings", limits(free, free))
     require_concurrency(client, Demand(fanout=50, lanes=2))
     said = " ".join(capsys.readouterr().err.split())
     assert (told in said, bool(said)) == (True, bool(told))
 
 
-def test_what_may_not_be_asked_stops_no_deployment(lambdas: tuple[Any, Stubber], capsys: pytest.CaptureFixture[str]) -> None:
-    client, answers = lambdas
+@of_lambda
+def test_what_may_not_be_asked_stops_no_deployment(aws: tuple[Any, Stubber], capsys: pytest.CaptureFixture[str]) -> None:
+    client, answers = aws
     answers.add_client_error("get_account_settings", "AccessDeniedException")
     require_concurrency(client, Demand(fanout=50, lanes=2))
     assert "could not be looked at" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from messaging.base.keys import Conversation
 from messaging.base.settings import settings
 from messaging.conversations import inbox, pace, rules
 from messaging.conversations.models import Message
-from messaging.conversations.rules import COMMAND, PARTS, News, Skip
+from messaging.conversations.rules import COMMAND, PARTS
 
 APPEND_ATTEMPTS = 12  # lost races for the next number before a send is refused: more would feed the storm
 ERASED = "erased"  # `written_by` of an erased message: neither a Dedup record's key nor a nonce
@@ -77,13 +77,6 @@ def overfull(newest: Tip, message: Message, now_ms: int) -> bool:
 
 def _backlog(newest: Tip, now_ms: int) -> pace.Backlog:
     return pace.backlog(newest.sent_at, newest.busy_until, newest.shares, now_ms)
-
-
-def caught_up(newest: Tip) -> News:
-    """What moves somebody's marks past messages of which nobody told them, and none of which is their own: its sum tells what does not
-    count; what came before its chain is counted."""
-    uncounted, chain = (0, newest.msg_id + 1) if newest.uncounted is None else (newest.uncounted, newest.chain)
-    return News(newest.msg_id, newest.sent_at, Skip(newest.msg_id, uncounted, chain), count_seq=chain - 1)
 
 
 def holders(conversations: Iterable[Conversation], slots: Iterable[int]) -> list[str | None]:
